@@ -1,0 +1,27 @@
+"""The three parties, by name."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Role(enum.Enum):
+    """Who runs: the client holds the input, the server the weights, the dealer neither."""
+
+    CLIENT = "client"
+    SERVER = "server"
+    DEALER = "dealer"
+
+    @property
+    def peer(self) -> Role:
+        """The other computing party. The dealer has none.
+
+        Raises:
+            ValueError: for the dealer.
+        """
+        if self is Role.DEALER:
+            raise ValueError("the dealer has no peer")
+        return Role.SERVER if self is Role.CLIENT else Role.CLIENT
+
+
+CLIENT, SERVER, DEALER = Role.CLIENT, Role.SERVER, Role.DEALER
