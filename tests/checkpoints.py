@@ -127,7 +127,9 @@ def write_checkpoint(
     """Write the three files of a checkpoint into ``folder`` and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, folder / "model.safetensors")
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in tensors.items()}, folder / "model.safetensors"
+    )
     (tokenizer or tiny_tokenizer()).save(str(folder / "tokenizer.json"))
     return folder
 
