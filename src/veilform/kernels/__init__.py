@@ -1,0 +1,289 @@
+"""Integer kernels modulo 2^64: matrix product, opened bilinear forms, point-function lookup.
+
+Each function exists as compiled C++ for several instruction sets and as NumPy (`reference`); all
+of them return the same bits. The best path that this CPU offers is chosen at import. The
+environment may force another with ``VEILFORM_KERNELS=reference|portable|avx2|avx512``, and bound
+the threads with ``VEILFORM_THREADS``.
+
+Arrays are ``numpy.uint64`` unless stated otherwise. A strided view is copied first. A wrong dtype
+or shape raises ValueError. The compiled kernels release the interpreter lock.
+
+An *opened* value is y = x_wide + 2^(bits-2) + rho mod 2^bits, known to both parties, whose low
+``t`` bits are to be dropped. With
+
+    p = (y >> t) - 2^(bits-2-t),  g = (1 - msb(y)) 2^(bits-t),  q = rho >> t,  h = msb(rho)
+
+x = p - q + g h up to one unit in the last place; for t = 0 there is no offset and p = y, g = 0.
+The parties hold shares of q, h and of their products, and ``lead`` is true on exactly one side.
+Words that are multiplied by g matter only modulo 2^t, so they may be uint16, uint32 or uint64;
+None stands for a term that is zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from veilform.kernels import _check, reference
+from veilform.kernels._check import U8, U64
+from veilform.kernels._dispatch import available, info, selected, set_threads, threads, use
+
+__all__ = [
+    "PackedMatrix",
+    "available",
+    "dpf_generate",
+    "dpf_lookup",
+    "info",
+    "matmul",
+    "opened_product",
+    "opened_share",
+    "opened_square",
+    "pack",
+    "set_threads",
+    "threads",
+    "use",
+]
+
+
+class PackedMatrix:
+    """A right operand (k, n), laid out once for many products. Made by `pack`."""
+
+    __slots__ = ("_data", "_path", "shape")
+
+    def __init__(self, data: U64, path: str, shape: tuple[int, int]) -> None:
+        self._data, self._path, self.shape = data, path, shape
+
+    def __repr__(self) -> str:
+        return f"PackedMatrix(shape={self.shape}, path={self._path!r})"
+
+
+def pack(b: U64) -> PackedMatrix:
+    """Lay out a matrix (k, n) for the path in use, to be the right operand of many products.
+
+    Raises:
+        ValueError: b is no uint64 matrix.
+    """
+    b = _check.words("b", b)
+    if b.ndim != 2:
+        raise ValueError(f"pack takes a matrix (k, n), not shape {b.shape}")
+    at = selected()
+    if at.native is None:
+        return PackedMatrix(b.copy(), at.path, b.shape)
+    data = np.empty(at.native.packed_words(at.code, *b.shape), np.uint64)
+    at.native.pack(at.code, b, data)
+    return PackedMatrix(data, at.path, b.shape)
+
+
+def matmul(a: U64, b: U64 | PackedMatrix) -> U64:
+    """The product (..., m, k) @ (..., k, n) modulo 2^64, the batch axes being equal.
+
+    With a `PackedMatrix` (k, n), every leading axis of ``a`` counts as rows.
+
+    Raises:
+        ValueError: wrong dtypes or shapes, or b was packed for another path.
+    """
+    a = _check.words("a", a)
+    at = selected()
+    if isinstance(b, PackedMatrix):
+        return _matmul_packed(a, b)
+    b = _check.words("b", b)
+    _check.matmul_shapes(a.shape, b.shape)
+    if at.native is None:
+        return reference.matmul(a, b)
+    out = np.empty((*a.shape[:-1], b.shape[-1]), np.uint64)
+    m, k = a.shape[-2:]
+    n = b.shape[-1]
+    batch = int(np.prod(a.shape[:-2], dtype=np.int64))
+    at.native.matmul(
+        at.code, at.threads, a.reshape(batch, m, k), b.reshape(batch, k, n),
+        out.reshape(batch, m, n),
+    )  # fmt: skip
+    return out
+
+
+def _matmul_packed(a: U64, b: PackedMatrix) -> U64:
+    at = selected()
+    if b._path != at.path:
+        raise ValueError(f"the matrix was packed for path {b._path!r}, but {at.path!r} is in use")
+    if a.ndim < 2 or a.shape[-1] != b.shape[0]:
+        raise ValueError(f"shapes {a.shape} and {b.shape} cannot be multiplied")
+    k, n = b.shape
+    rows = int(np.prod(a.shape[:-1], dtype=np.int64))
+    flat = a.reshape(rows, k)
+    if at.native is None:
+        return reference.matmul(flat, b._data).reshape(*a.shape[:-1], n)
+    out = np.empty((rows, n), np.uint64)
+    at.native.matmul_packed(at.code, at.threads, flat, b._data, out)
+    return out.reshape(*a.shape[:-1], n)
+
+
+def _like(name: str, array: Any, expected: tuple[int, ...]) -> U64:
+    array = _check.words(name, array)
+    _check.shape(name, array, expected)
+    return array  # type: ignore[no-any-return]
+
+
+def _narrow_like(name: str, array: Any, expected: tuple[int, ...]) -> Any:
+    if array is None:
+        return None
+    array = _check.narrow(name, array)
+    _check.shape(name, array, expected)
+    return array
+
+
+def opened_share(y: U64, t: int, bits: int, lead: bool, q: U64, h: Any) -> U64:
+    """A share of x, of y's shape:  lead p - q + g h  mod 2^bits.
+
+    Args are as in the module's text: y public, q and h this party's shares (h may be narrow, or
+    None if t = 0). All shapes are equal.
+
+    Raises:
+        ValueError: wrong dtypes, shapes, t or bits.
+    """
+    y = _check.words("y", y)
+    _check.ring(t, bits)
+    q, h = _like("q", q, y.shape), _narrow_like("h", h, y.shape)
+    at = selected()
+    if at.native is None:
+        return reference.opened_share(y, t, bits, lead, q, h)
+    out = np.empty_like(y)
+    at.native.opened_share(at.code, at.threads, out, y, t, bits, lead, q, h)
+    return out
+
+
+def opened_square(
+    y: U64, t: int, bits: int, lead: bool, q: U64, h: Any, q2: U64, qh: Any
+) -> U64:
+    """A share of x^2:  lead p^2 - 2 p (q - g h) + q2 - 2 g qh + g 2^(bits-t) h  mod 2^bits.
+
+    q2 and qh are this party's shares of q^2 and q h. h and qh may be narrow or None.
+
+    Raises:
+        ValueError: wrong dtypes, shapes, t or bits.
+    """
+    y = _check.words("y", y)
+    _check.ring(t, bits)
+    q, q2 = _like("q", q, y.shape), _like("q2", q2, y.shape)
+    h, qh = _narrow_like("h", h, y.shape), _narrow_like("qh", qh, y.shape)
+    at = selected()
+    if at.native is None:
+        return reference.opened_square(y, t, bits, lead, q, h, q2, qh)
+    out = np.empty_like(y)
+    at.native.opened_square(at.code, at.threads, out, y, t, bits, lead, q, h, q2, qh)
+    return out
+
+
+def opened_product(
+    ya: U64, ta: int, yb: U64, tb: int, bits: int, lead: bool,
+    qa: U64, ha: Any, qb: U64, hb: Any, qaqb: U64, qahb: Any, haqb: Any, hahb: Any,
+) -> U64:  # fmt: skip
+    """A share of a b, elementwise, for two opened values, of a's shape, mod 2^bits.
+
+        lead pa pb - pa (qb - gb hb) - pb (qa - ga ha) + qaqb - gb qahb - ga haqb + ga gb hahb
+
+    The arrays of b alone (yb, qb, hb) have a's shape, or a last axis of 1, which is repeated. The
+    four products have a's shape. ha, hb, qahb, haqb and hahb may be narrow or None.
+
+    Raises:
+        ValueError: wrong dtypes, shapes, t or bits.
+    """
+    ya, yb = _check.words("ya", ya), _check.words("yb", yb)
+    _check.ring(ta, bits)
+    _check.ring(tb, bits)
+    _check.product_shapes(ya.shape, yb.shape)
+    qa, ha = _like("qa", qa, ya.shape), _narrow_like("ha", ha, ya.shape)
+    qb, hb = _like("qb", qb, yb.shape), _narrow_like("hb", hb, yb.shape)
+    qaqb = _like("qaqb", qaqb, ya.shape)
+    qahb, haqb = _narrow_like("qahb", qahb, ya.shape), _narrow_like("haqb", haqb, ya.shape)
+    hahb = _narrow_like("hahb", hahb, ya.shape)
+    at = selected()
+    if at.native is None:
+        return reference.opened_product(
+            ya, ta, yb, tb, bits, lead, qa, ha, qb, hb, qaqb, qahb, haqb, hahb
+        )
+    out = np.empty_like(ya)
+    repeat = ya.shape[-1] if yb.shape != ya.shape else 1
+    at.native.opened_product(
+        at.code, at.threads, out, repeat, ya, ta, yb, tb, bits, lead,
+        qa, ha, qb, hb, qaqb, qahb, haqb, hahb,
+    )  # fmt: skip
+    return out
+
+
+def dpf_generate(
+    seeds0: U8, seeds1: U8, alpha: U64, payload: U64, n: int
+) -> tuple[U8, U8, U64]:
+    """Correction words for K point functions: payload at alpha, (0, 0) elsewhere.
+
+    Boyle, Gilboa, Ishai (CCS 2016), figure 1, on a domain of n bits (1..20) with values in
+    Z_2^64 x Z_2^64. Party b's key is its seed and these words. The generator is
+    child(s) = AES_k(s) xor s (Matyas-Meyer-Oseas) under the fixed public keys k = the first 16
+    bytes of SHA-256 of "veilform dpf left", "... right" and "... convert". A node's control bit
+    is the lowest bit of byte 0, cleared in its seed; the roots' control bits are 0 and 1.
+    Neither branches nor addresses depend on alpha, the seeds or the payload.
+
+    Args are seeds0, seeds1 (K, 16) uint8, fresh and uniform; alpha (K,) below 2^n; payload (K, 2).
+
+    Returns:
+        cw_seeds (K, n, 16) uint8, cw_bits (K, n) uint8 (bit 0 left, bit 1 right), final (K, 2).
+
+    Raises:
+        ValueError: wrong dtypes, shapes or n, or an alpha outside the domain.
+    """
+    _check.domain(n)
+    alpha = _check.words("alpha", alpha)
+    count = alpha.size
+    _check.shape("alpha", alpha, (count,))
+    seeds0, seeds1 = _check.words("seeds0", seeds0, np.uint8), _check.words("seeds1", seeds1, np.uint8)
+    _check.shape("seeds0", seeds0, (count, 16))
+    _check.shape("seeds1", seeds1, (count, 16))
+    payload = _like("payload", payload, (count, 2))
+    if bool(np.bitwise_or.reduce(alpha, initial=0) >> np.uint64(n)):
+        raise ValueError(f"alpha must lie below 2^{n}")
+    at = selected()
+    if at.dpf is None:
+        return reference.dpf_generate(seeds0, seeds1, alpha, payload, n)
+    cw_seeds, cw_bits = np.empty((count, n, 16), np.uint8), np.empty((count, n), np.uint8)
+    final = np.empty((count, 2), np.uint64)
+    at.dpf.dpf_generate(
+        at.code, at.threads, seeds0, seeds1, alpha, payload, n, cw_seeds, cw_bits, final
+    )
+    return cw_seeds, cw_bits, final
+
+
+def dpf_lookup(
+    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, final: U64, n: int, y: U64, table: U64
+) -> U64:
+    """One party's shares (K, T, 2) of payload_k[w] table[(y_k - alpha_k) mod 2^n, c].
+
+    out[k, c, w] = sum over i of v_i[w] table[(y_k - i) mod 2^n, c], where
+    v_i = (-1)^party (convert(s_i) + t_i final) is this party's share of the point function at i.
+    ``y`` (K,) and ``table`` (2^n, T) are public.
+
+    Raises:
+        ValueError: wrong dtypes, shapes, n or party, or a y outside the domain.
+    """
+    _check.domain(n)
+    if party not in (0, 1):
+        raise ValueError(f"party must be 0 or 1, not {party!r}")
+    y, table = _check.words("y", y), _check.words("table", table)
+    count, size = y.size, 1 << n
+    _check.shape("y", y, (count,))
+    seeds, cw_seeds = _check.words("seeds", seeds, np.uint8), _check.words("cw_seeds", cw_seeds, np.uint8)
+    cw_bits, final = _check.words("cw_bits", cw_bits, np.uint8), _like("final", final, (count, 2))
+    _check.shape("seeds", seeds, (count, 16))
+    _check.shape("cw_seeds", cw_seeds, (count, n, 16))
+    _check.shape("cw_bits", cw_bits, (count, n))
+    if table.ndim != 2 or table.shape[0] != size:
+        raise ValueError(f"table has shape {table.shape}, expected ({size}, columns)")
+    if bool((y >= size).any()):
+        raise ValueError(f"y must lie below 2^{n}")
+    at = selected()
+    if at.dpf is None:
+        return reference.dpf_lookup(party, seeds, cw_seeds, cw_bits, final, n, y, table)
+    out = np.empty((count, table.shape[1], 2), np.uint64)
+    at.dpf.dpf_lookup(
+        at.code, at.threads, party, seeds, cw_seeds, cw_bits, final, n, y, table, out
+    )
+    return out

@@ -1,0 +1,190 @@
+"""The kernels in plain NumPy: slow, short, and the oracle that the compiled ones must equal.
+
+Everything is arithmetic modulo 2^64 on ``numpy.uint64``. The meaning of each function is in
+`veilform.kernels`; the arguments here are taken to be checked already. A missing array (None)
+is a term that is zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from veilform.kernels._check import U8, U64
+
+_ZERO = np.uint64(0)
+
+
+def matmul(a: U64, b: U64) -> U64:
+    """The product (..., m, k) @ (..., k, n)."""
+    return np.matmul(a, b)
+
+
+# --- Bilinear forms in an opened value ------------------------------------------------------
+
+
+def _mask(bits: int) -> np.uint64:
+    return np.uint64(2**bits - 1)
+
+
+def _public(y: U64, t: int, bits: int) -> tuple[U64, U64]:
+    """What an opening y shows: p = (y >> t) - 2^(bits-2-t), and 1 - msb(y) (0 where t = 0)."""
+    y = y & _mask(bits)
+    if t == 0:
+        return y, np.zeros_like(y)
+    return (y >> np.uint64(t)) - np.uint64(1 << (bits - 2 - t)), np.uint64(1) - (
+        y >> np.uint64(bits - 1)
+    )
+
+
+def _times_g(x: Any, positive: U64, t: int, bits: int) -> Any:
+    """G x with g = (1 - msb(y)) 2^(bits-t)."""
+    shift = bits - t
+    if x is None or t == 0 or shift >= 64:
+        return _ZERO
+    return (x.astype(np.uint64) * positive) << np.uint64(shift)
+
+
+def opened_share(y: U64, t: int, bits: int, lead: bool, q: U64, h: Any) -> U64:
+    """Lead p - q + g h."""
+    p, positive = _public(y, t, bits)
+    out = _times_g(h, positive, t, bits) - q
+    return ((out + p) if lead else out) & _mask(bits)
+
+
+def opened_square(
+    y: U64, t: int, bits: int, lead: bool, q: U64, h: Any, q2: U64, qh: Any
+) -> U64:
+    """Lead p^2 - 2 p (q - g h) + q2 - 2 g qh + g 2^(bits-t) h."""
+    p, positive = _public(y, t, bits)
+    two = np.uint64(2)
+    out = (
+        q2
+        - two * p * (q - _times_g(h, positive, t, bits))
+        - two * _times_g(qh, positive, t, bits)
+        + _times_g(_times_g(h, positive, t, bits), positive, t, bits)
+    )
+    return ((out + p * p) if lead else out) & _mask(bits)
+
+
+def opened_product(
+    ya: U64, ta: int, yb: U64, tb: int, bits: int, lead: bool,
+    qa: U64, ha: Any, qb: U64, hb: Any, qaqb: U64, qahb: Any, haqb: Any, hahb: Any,
+) -> U64:  # fmt: skip
+    """Lead pa pb - pa (qb - gb hb) - pb (qa - ga ha) + qaqb - gb qahb - ga haqb + ga gb hahb."""
+    pa, pos_a = _public(ya, ta, bits)
+    pb, pos_b = _public(yb, tb, bits)
+    out = (
+        qaqb
+        - pa * (qb - _times_g(hb, pos_b, tb, bits))
+        - pb * (qa - _times_g(ha, pos_a, ta, bits))
+        - _times_g(qahb, pos_b, tb, bits)
+        - _times_g(haqb, pos_a, ta, bits)
+        + _times_g(_times_g(hahb, pos_b, tb, bits), pos_a, ta, bits)
+    )
+    return ((out + pa * pb) if lead else out) & _mask(bits)
+
+
+# --- Distributed point functions ------------------------------------------------------------
+# Boyle, Gilboa, Ishai: Function Secret Sharing: Improvements and Extensions (CCS 2016), fig. 1,
+# with Matyas-Meyer-Oseas over AES-128 under three fixed public keys as the generator.
+
+
+@cache
+def fixed_keys() -> tuple[bytes, bytes, bytes]:
+    """The public AES keys of the generator: left child, right child, convert."""
+    left, right, convert = (
+        hashlib.sha256(b"veilform dpf " + name).digest()[:16]
+        for name in (b"left", b"right", b"convert")
+    )
+    return left, right, convert
+
+
+def _mmo(key: bytes, seeds: U8) -> U8:
+    """AES_key(s) xor s for each row of seeds (..., 16)."""
+    # ECB here is the bare block permutation on independent blocks, which is what MMO is made of.
+    block = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
+    out = np.frombuffer(block.update(seeds.tobytes()), np.uint8).reshape(seeds.shape)
+    return out ^ seeds
+
+
+def _split_bit(blocks: U8) -> tuple[U8, U8]:
+    """Seeds with the lowest bit of byte 0 cleared, and that bit."""
+    seeds = blocks.copy()
+    bit = seeds[..., 0] & np.uint8(1)
+    seeds[..., 0] &= np.uint8(0xFE)
+    return seeds, bit
+
+
+def _children(seeds: U8) -> tuple[U8, U8, U8, U8]:
+    left, right, _ = fixed_keys()
+    return (*_split_bit(_mmo(left, seeds)), *_split_bit(_mmo(right, seeds)))
+
+
+def _convert(seeds: U8) -> U64:
+    """Two little-endian words a seed: (..., 16) -> (..., 2)."""
+    return np.ascontiguousarray(_mmo(fixed_keys()[2], seeds)).view("<u8").astype(np.uint64)
+
+
+def dpf_generate(
+    seeds0: U8, seeds1: U8, alpha: U64, payload: U64, n: int
+) -> tuple[U8, U8, U64]:
+    """Correction words of K keys: ((K, n, 16) seeds, (K, n) bits, (K, 2) final words)."""
+    count = len(alpha)
+    s0, s1 = _split_bit(seeds0)[0], _split_bit(seeds1)[0]
+    t0, t1 = np.zeros(count, np.uint8), np.ones(count, np.uint8)
+    cw_seeds, cw_bits = np.empty((count, n, 16), np.uint8), np.empty((count, n), np.uint8)
+    for level in range(n):
+        bit = ((alpha >> np.uint64(n - 1 - level)) & np.uint64(1)).astype(np.uint8)
+        right = -bit[:, None]  # all ones where the path goes right: no branch on alpha
+        l0, tl0, r0, tr0 = _children(s0)
+        l1, tl1, r1, tr1 = _children(s1)
+        cw = ((l0 ^ l1) & right) | ((r0 ^ r1) & ~right)
+        cw_left, cw_right = tl0 ^ tl1 ^ bit ^ np.uint8(1), tr0 ^ tr1 ^ bit
+        cw_seeds[:, level], cw_bits[:, level] = cw, cw_left | (cw_right << np.uint8(1))
+        cw_keep = (cw_right & -bit) | (cw_left & ~-bit)
+        t_keep0 = (tr0 & -bit) | (tl0 & ~-bit)
+        t_keep1 = (tr1 & -bit) | (tl1 & ~-bit)
+        s0 = ((r0 & right) | (l0 & ~right)) ^ (cw & -t0[:, None])
+        s1 = ((r1 & right) | (l1 & ~right)) ^ (cw & -t1[:, None])
+        t0, t1 = t_keep0 ^ (cw_keep & t0), t_keep1 ^ (cw_keep & t1)
+    sign = np.uint64(1) - np.uint64(2) * t1.astype(np.uint64)[:, None]
+    return cw_seeds, cw_bits, sign * (payload - _convert(s0) + _convert(s1))
+
+
+def dpf_expand(
+    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, final: U64, n: int
+) -> U64:
+    """Every party's share of the point function at every point: (K, 2^n, 2)."""
+    count = len(seeds)
+    s = _split_bit(seeds)[0].reshape(count, 1, 16)
+    t = np.full((count, 1), party, np.uint8)
+    for level in range(n):
+        left, tl, right, tr = _children(s)
+        on = -t[..., None]
+        cw, bits = _split_bit(cw_seeds[:, None, level])[0], cw_bits[:, None, level]
+        pairs = np.stack([left ^ (cw & on), right ^ (cw & on)], axis=2)
+        bit_pairs = np.stack([tl ^ (t & bits), tr ^ (t & (bits >> np.uint8(1)))], axis=2)
+        s, t = pairs.reshape(count, -1, 16), bit_pairs.reshape(count, -1) & np.uint8(1)
+    values = _convert(s) + t.astype(np.uint64)[..., None] * final[:, None, :]
+    return -values if party else values
+
+
+def dpf_lookup(
+    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, final: U64, n: int, y: U64, table: U64
+) -> U64:
+    """Shares of payload[w] table[(y - alpha) mod 2^n, c]: (K, T, 2)."""
+    count, size = len(seeds), 1 << n
+    out = np.empty((count, table.shape[1], 2), np.uint64)
+    step = max(1, (1 << 16) // size)  # bounds the memory, not the meaning
+    index = np.arange(size, dtype=np.uint64)
+    for first in range(0, count, step):
+        part = slice(first, first + step)
+        values = dpf_expand(party, seeds[part], cw_seeds[part], cw_bits[part], final[part], n)
+        rows = (y[part, None] - index) & np.uint64(size - 1)
+        out[part] = np.matmul(table[rows].transpose(0, 2, 1), values)
+    return out
