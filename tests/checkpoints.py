@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from veilform.models.bert.calibrate import calibrate
+
 WORDS = ("the", "film", "was", "not", "good", "bad", "very", "a", "it", "great", "dull", "##ly")
 TEXTS = (
     "a good film",
@@ -135,7 +137,12 @@ def write_checkpoint(
 
 
 def make_tiny(
-    folder: Path, *, seed: int = 0, int8_embeddings: bool = True, **overrides: Any
+    folder: Path,
+    *,
+    seed: int = 0,
+    int8_embeddings: bool = True,
+    calibrated: bool = False,
+    **overrides: Any,
 ) -> Path:
     """Write a tiny student to ``folder`` and return it.
 
@@ -143,10 +150,13 @@ def make_tiny(
     labels. ``overrides`` replace keys of config.json (None removes a key), for example
     ``hidden_size=24, num_attention_heads=3`` or ``hidden_act="gelu"``; the shapes follow. The
     word embeddings are stored as int8 with a scale unless ``int8_embeddings`` is false.
-    ``TEXTS`` holds texts that it can read.
+    ``TEXTS`` holds texts that it can read; ``calibrated`` adds a calibration.json made from them.
     """
     config = tiny_config(**overrides)
     tensors: dict[str, NDArray[Any]] = dict(tiny_tensors(config, seed))
     if int8_embeddings:
         tensors = to_int8(tensors, "bert.embeddings.word_embeddings.weight")
-    return write_checkpoint(folder, config, tensors)
+    write_checkpoint(folder, config, tensors)
+    if calibrated:
+        calibrate(folder, TEXTS).save(folder)
+    return folder

@@ -1,0 +1,1 @@
+"""Reading checkpoints and texts: ``checkpoint.py``, ``text.py``, and one folder a model family."""

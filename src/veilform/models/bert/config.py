@@ -1,0 +1,144 @@
+"""What matters of a BERT checkpoint's config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+
+from veilform.errors import ModelError
+
+CLS_CLASSIFIER = "BertForSequenceClassification"
+MEAN_CLASSIFIER = "BertMeanPoolForSequenceClassification"
+ARCHITECTURES = {CLS_CLASSIFIER: "cls", MEAN_CLASSIFIER: "mean"}
+"""Supported architectures, each with its pooling: tanh(dense(first token)), or the mean token."""
+
+MAX_SIZE = 1 << 31
+_MAX_LABELS = 10_000
+_T = TypeVar("_T")
+
+
+class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes and choices of one model. It may be one that cannot be served: see validate.py."""
+
+    architecture: str
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    layer_norm_eps: float
+    hidden_act: str
+    softmax_act: str
+    pooling: str
+    labels: tuple[str, ...]
+    position_embedding_type: str = "absolute"
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+
+    @property
+    def head_size(self) -> int:
+        """Columns of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, object]) -> BertConfig:
+        """Read a Hugging Face config.
+
+        Raises:
+            ModelError: fields are missing or of the wrong type; all of them are listed.
+        """
+        config, problems = cls.examine(raw)
+        if config is None:
+            raise ModelError("config.json cannot be used:\n" + "\n".join(problems))
+        return config
+
+    @classmethod
+    def examine(cls, raw: Mapping[str, object]) -> tuple[BertConfig | None, list[str]]:
+        """Like ``parse``, but return the problems; the config is None if there are any."""
+        reader = _Reader(raw)
+        architecture = reader.architecture()
+        config = cls(
+            architecture=architecture,
+            model_type=reader.text("model_type", "bert"),
+            vocab_size=reader.size("vocab_size"),
+            hidden_size=reader.size("hidden_size"),
+            num_hidden_layers=reader.size("num_hidden_layers"),
+            num_attention_heads=reader.size("num_attention_heads"),
+            intermediate_size=reader.size("intermediate_size"),
+            max_position_embeddings=reader.size("max_position_embeddings"),
+            type_vocab_size=reader.size("type_vocab_size"),
+            layer_norm_eps=reader.number("layer_norm_eps", 1e-12),
+            hidden_act=reader.text("hidden_act", "gelu"),
+            softmax_act=reader.text("softmax_act", "softmax"),
+            pooling=reader.text("pooling", ARCHITECTURES.get(architecture, "cls")),
+            labels=reader.labels(),
+            position_embedding_type=reader.text("position_embedding_type", "absolute"),
+            is_decoder=reader.flag("is_decoder"),
+            add_cross_attention=reader.flag("add_cross_attention"),
+        )
+        return (None if reader.problems else config), reader.problems
+
+
+class _Reader:
+    """Reads typed fields, and collects problems instead of stopping at the first."""
+
+    def __init__(self, raw: Mapping[str, object]) -> None:
+        self._raw = raw
+        self.problems: list[str] = []
+
+    def size(self, key: str) -> int:
+        value = self._raw.get(key)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_SIZE:
+            return value
+        return self._bad(key, value, "a whole number above zero", 1)
+
+    def number(self, key: str, default: float) -> float:
+        value = self._raw.get(key, default)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        return self._bad(key, value, "a number", default)
+
+    def text(self, key: str, default: str) -> str:
+        value = self._raw.get(key)
+        if value is None:
+            return default
+        return value if isinstance(value, str) else self._bad(key, value, "text", default)
+
+    def flag(self, key: str) -> bool:
+        value = self._raw.get(key, False)
+        return value if isinstance(value, bool) else self._bad(key, value, "true or false", False)
+
+    def architecture(self) -> str:
+        value = self._raw.get("architectures")
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+            return value[0]
+        return self._bad("architectures", value, "a list of one name", "")
+
+    def labels(self) -> tuple[str, ...]:
+        """``id2label`` in order; as in Hugging Face, two unnamed labels if it is absent."""
+        value = self._raw.get("id2label")
+        if value is None:
+            count = self.size("num_labels") if "num_labels" in self._raw else 2
+            return tuple(f"LABEL_{i}" for i in range(min(count, _MAX_LABELS)))
+        if isinstance(value, dict) and 0 < len(value) <= _MAX_LABELS:
+            ordered = [value.get(str(i)) for i in range(len(value))]
+            names = tuple(label for label in ordered if isinstance(label, str))
+            if len(names) == len(ordered):
+                return names
+        what = 'names under "0", "1", ... without a gap'
+        return self._bad("id2label", value, what, ())
+
+    def _bad(self, key: str, value: object, expected: str, stand_in: _T) -> _T:
+        found = "is missing" if key not in self._raw else f"is {_shorten(value)}"
+        self.problems.append(f"{key} {found}; expected {expected}")
+        return stand_in
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
