@@ -1,0 +1,154 @@
+"""Dealing: the bytes that the dealer sends each party for a manifest, from two seeds and the masked weights.
+
+Only the dealer, the lockstep driver and tests import this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import singledispatchmethod
+
+import numpy as np
+
+from veilform import kernels
+from veilform.correlation.manifest import Manifest
+from veilform.correlation.masks import MaskTable, client_mask, product_of_masks
+from veilform.correlation.material import expand_field, pack_field
+from veilform.correlation.specs import (
+    AnySpec,
+    Linear,
+    Lookup,
+    MatMul,
+    Open,
+    Preshare,
+    Product,
+    Source,
+    Spec,
+    Square,
+    Truncate,
+)
+from veilform.masks import MaskRef
+from veilform.ring import Ring, Words
+from veilform.roles import CLIENT, SERVER, Role
+
+Dealt = dict[str, Words]
+"""Field names to values, before the client's share is taken off."""
+
+
+class Dealing:
+    """One pass over a manifest. Holds both parties' seeds, hence every mask of the run.
+
+    Args:
+        weights: the dealer's part s of each weight, packed or plain.
+        expand: where shares come from; tests enumerate them instead.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        seeds: Mapping[Role, bytes],
+        weights: Mapping[str, object],
+        expand: Callable[..., Words] = expand_field,
+    ) -> None:
+        self._manifest = manifest
+        self._seeds = seeds
+        self._weights = weights
+        self._expand = expand
+        self._ring = Ring(manifest.ring_bits)
+        self._masks = MaskTable(manifest.specs)
+
+    def run(self) -> Iterator[dict[Role, list[memoryview]]]:
+        """For each spec in order, the dealt fields of each party as bytes."""
+        for index, spec in enumerate(self._manifest.specs):
+            mask = client_mask(spec, self._seeds[CLIENT], self._masks, self._ring)
+            if mask is not None:
+                self._masks.put(spec.name, mask)
+            values = self._values(spec)
+            yield {role: self._dealt(spec, role, values) for role in (CLIENT, SERVER)}
+            self._masks.forget(index, spec)
+
+    def _dealt(self, spec: AnySpec, role: Role, values: Dealt) -> list[memoryview]:
+        """The role's dealt fields. A sharing's client share is expanded; the server gets the rest."""
+        out = []
+        own = {f.name: f for f in spec.fields(CLIENT, self._ring.bits)}
+        for field in spec.fields(role, self._ring.bits):
+            if field.source is not Source.DEALT:
+                continue
+            value = values[field.name]
+            if own[field.name].source is Source.SEED:
+                value = value - self._draw(CLIENT, spec, field.name)
+            out.append(pack_field(value, field))
+        return out
+
+    def _draw(self, role: Role, spec: Spec, name: str) -> Words:
+        field = next(f for f in spec.fields(role, self._ring.bits) if f.name == name)
+        return self._expand(self._seeds[role], spec, field)
+
+    def _parts(self, ref: MaskRef, shift: int) -> tuple[Words, Words]:
+        """q = rho >> shift and h = msb(rho) of an opened value's mask."""
+        rho = self._masks.get(ref)
+        return rho >> np.uint64(shift), self._ring.msb(rho)
+
+    @singledispatchmethod
+    def _values(self, spec: Spec) -> Dealt:
+        raise TypeError(f"no rule deals a {type(spec).__name__}")
+
+    @_values.register
+    def _(self, spec: Preshare) -> Dealt:
+        return {}
+
+    @_values.register
+    def _(self, spec: Linear) -> Dealt:
+        return {"share": product_of_masks(spec, self._masks, self._weights)}
+
+    @_values.register
+    def _(self, spec: Truncate) -> Dealt:
+        b = self._ring.msb(self._ring.reduce(self._masks.get(spec.source)))
+        return {"share": self._draw(SERVER, spec, "flip") * b}
+
+    @_values.register
+    def _(self, spec: Open) -> Dealt:
+        rho = np.zeros(spec.shape, np.uint64)
+        for role in spec.senders:
+            rho = rho + self._draw(role, spec, "rho")
+        if spec.source is not None:
+            rho = rho - self._masks.get(spec.source)
+        rho = rho & np.uint64((1 << spec.width) - 1)
+        self._masks.put(spec.name, rho)
+        if not spec.shift:
+            return {}
+        return {"q": rho >> np.uint64(spec.shift), "h": self._ring.msb(rho)}
+
+    @_values.register
+    def _(self, spec: Square) -> Dealt:
+        q, h = self._parts(spec.opened, spec.shift)
+        return {"qq": q * q, "qh": q * h}
+
+    @_values.register
+    def _(self, spec: Product) -> Dealt:
+        qa, ha = self._parts(spec.a, spec.a_shift)
+        qb, hb = self._parts(spec.b, spec.b_shift)
+        return {"qq": qa * qb, "qh": qa * hb, "hq": ha * qb, "hh": ha * hb}
+
+    @_values.register
+    def _(self, spec: MatMul) -> Dealt:
+        a, b = self._masks.get(spec.a), self._masks.get(spec.b)
+        b = np.broadcast_to(b, (*a.shape[:-2], *b.shape[-2:]))
+        return {"product": kernels.matmul(a, b)}
+
+    @_values.register
+    def _(self, spec: Lookup) -> Dealt:
+        keys = [
+            self._draw(role, spec, "key").view(np.uint8).reshape(-1, 16) for role in (CLIENT, SERVER)
+        ]
+        payload = np.zeros((spec.count, 2), np.uint64)
+        payload[:, 0] = 1
+        if spec.payload is not None:
+            payload[:, 1] = self._masks.get(spec.payload).reshape(-1)
+        alpha = self._masks.get(spec.index).reshape(-1)
+        seeds, bits, final = kernels.dpf_generate(*keys, alpha, payload, spec.bits)
+        return {
+            "seed_words": np.ascontiguousarray(seeds).view(np.uint64).reshape(spec.count, spec.bits, 2),
+            "bit_words": bits.astype(np.uint64),
+            "final_words": final,
+        }

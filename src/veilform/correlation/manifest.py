@@ -1,0 +1,92 @@
+"""What one run needs and will send, as data: made by a trace, bound into every stock."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from veilform.correlation.specs import (
+    AnySpec,
+    Linear,
+    Source,
+    correction_bytes,
+    dealt_bytes,
+)
+from veilform.errors import ProtocolError
+from veilform.roles import CLIENT, SERVER, Role
+
+VERSION = 1
+MOST_MANIFEST_BYTES = 16 << 20
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The correlations of a run in order, and the size of every message each way.
+
+    Attributes:
+        model: digest of the model the run is for.
+        ring_bits: 64 in the product.
+        batch, length: texts in a run, and their padded length.
+        specs: in the order in which the program takes them.
+        up, down: payload bytes of each message from client to server, and back.
+    """
+
+    model: str
+    ring_bits: int
+    batch: int
+    length: int
+    specs: tuple[AnySpec, ...]
+    up: tuple[int, ...]
+    down: tuple[int, ...]
+    version: int = VERSION
+
+    def encode(self) -> bytes:
+        """Its bytes, the same for equal manifests."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes | bytearray) -> Manifest:
+        """Reads what :meth:`encode` wrote.
+
+        Raises:
+            ProtocolError: for bytes that are no manifest of this version, or too many.
+        """
+        if len(data) > MOST_MANIFEST_BYTES:
+            raise ProtocolError(f"a manifest of {len(data)} bytes is over the limit of {MOST_MANIFEST_BYTES}")
+        try:
+            manifest = msgspec.msgpack.decode(data, type=cls, strict=True)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"not a manifest: {error}") from None
+        if manifest.version != VERSION:
+            raise ProtocolError(f"manifest version {manifest.version}; this program speaks {VERSION}")
+        return manifest
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its bytes, in hexadecimal."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+    def dealt_bytes(self, role: Role) -> int:
+        """Bytes from the dealer to ``role``."""
+        return sum(dealt_bytes(spec, role, self.ring_bits) for spec in self.specs)
+
+    @property
+    def correction_bytes(self) -> int:
+        """Bytes from the client to the server ahead of the run."""
+        return sum(correction_bytes(spec, self.ring_bits) for spec in self.specs)
+
+    @property
+    def offline_bytes(self) -> int:
+        """All bytes that move before the input exists."""
+        return self.dealt_bytes(CLIENT) + self.dealt_bytes(SERVER) + self.correction_bytes
+
+    @property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The server's weights by name, as the dealer must hold them (masked)."""
+        linears = (spec for spec in self.specs if isinstance(spec, Linear))
+        return {term.weight: term.weight_shape for spec in linears for term in spec.terms}
+
+
+def layout(spec: AnySpec, role: Role, ring_bits: int, source: Source) -> list[tuple[str, int]]:
+    """The fields of one source in order, with their bytes: how a stock's content is cut."""
+    return [(f.name, f.nbytes) for f in spec.fields(role, ring_bits) if f.source is source]

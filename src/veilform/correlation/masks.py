@@ -1,0 +1,90 @@
+"""The client's masks by name, as both client and dealer compute them, and what the client makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from veilform import kernels
+from veilform.correlation.manifest import Manifest
+from veilform.correlation.material import expand_field
+from veilform.correlation.specs import AnySpec, Linear, Preshare, Truncate
+from veilform.masks import MaskRef, truncated_mask
+from veilform.ring import Ring, Words
+from veilform.roles import CLIENT
+
+
+class MaskTable:
+    """Arrays of named masks. Forgets each after the last spec that speaks of it."""
+
+    def __init__(self, specs: tuple[AnySpec, ...]) -> None:
+        self._arrays: dict[str, Words] = {}
+        self._last = {ref.name: i for i, spec in enumerate(specs) for ref in references(spec)}
+
+    def put(self, name: str, mask: Words) -> None:
+        """Keeps a mask that some later spec names; drops any other."""
+        if name in self._last:
+            self._arrays[name] = mask
+
+    def get(self, ref: MaskRef) -> Words:
+        """The mask seen through the reference's views."""
+        return ref.of(self._arrays[ref.name])
+
+    def forget(self, index: int, spec: AnySpec) -> None:
+        """Drops what spec number ``index`` was the last to need."""
+        for ref in references(spec):
+            if self._last[ref.name] == index:
+                self._arrays.pop(ref.name, None)
+
+
+def references(spec: AnySpec) -> Iterator[MaskRef]:
+    """Every mask that a spec speaks of."""
+    if isinstance(spec, Linear):
+        yield from (term.mask for term in spec.terms)
+        return
+    for name in ("source", "opened", "a", "b", "index", "payload"):
+        ref = getattr(spec, name, None)
+        if isinstance(ref, MaskRef):
+            yield ref
+
+
+def client_mask(spec: AnySpec, seed: bytes, masks: MaskTable, ring: Ring) -> Words | None:
+    """The mask that the client fixes by this spec, if it fixes one: from its seed, and from earlier masks."""
+    fields = {field.name: field for field in spec.fields(CLIENT, ring.bits)}
+    if isinstance(spec, (Preshare, Linear)):
+        return expand_field(seed, spec, fields["mask"])
+    if isinstance(spec, Truncate):
+        kappa = expand_field(seed, spec, fields["kappa"])
+        return truncated_mask(ring.reduce(masks.get(spec.source)), kappa, spec.shift, ring.bits)
+    return None
+
+
+def product_of_masks(spec: Linear, masks: MaskTable, weights: Mapping[str, object]) -> Words:
+    """sum_i r_i W_i over the terms, for whatever stands for the weights: s at the dealer, P at the client."""
+    total: Words | None = None
+    for term in spec.terms:
+        r, weight = masks.get(term.mask), weights[term.weight]
+        part = kernels.matmul(r, weight) if len(term.weight_shape) == 2 else r * weight  # type: ignore[arg-type, operator]
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def corrections(
+    manifest: Manifest, seed: bytes, weights: Mapping[str, object]
+) -> Iterator[Words]:
+    """What the client sends ahead for each linear layer, in order: sum_i r_i P_i - A_C - r_Z.
+
+    Args:
+        weights: the common part P of each weight, packed or plain; see ``correlation.weights``.
+    """
+    ring, masks = Ring(manifest.ring_bits), MaskTable(manifest.specs)
+    for index, spec in enumerate(manifest.specs):
+        mask = client_mask(spec, seed, masks, ring)
+        if isinstance(spec, Linear):
+            assert mask is not None
+            share = next(f for f in spec.fields(CLIENT, ring.bits) if f.name == "share")
+            product = product_of_masks(spec, masks, weights)
+            yield ring.reduce(product - expand_field(seed, spec, share) - mask)
+        if mask is not None:
+            masks.put(spec.name, mask)
+        masks.forget(index, spec)

@@ -1,0 +1,56 @@
+"""A party's part of one correlation, each field made when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from veilform import prg
+from veilform.correlation.specs import Field, Source, Spec
+from veilform.errors import StockError
+from veilform.ring import Words
+from veilform.roles import Role
+from veilform.words import pack, unpack
+
+
+def expand_field(seed: bytes, spec: Spec, field: Field) -> Words:
+    """The field's words from a party's seed, under the label ``<spec>/<field>``."""
+    count = int(np.prod(field.shape, dtype=np.int64))
+    drawn = prg.expand(seed, f"{spec.name}/{field.name}", count).reshape(field.shape)
+    return drawn if field.bits == 64 else drawn & np.uint64((1 << field.bits) - 1)
+
+
+def pack_field(value: Words, field: Field) -> memoryview:
+    """A dealt field as bytes: always whole bytes a word, a single bit too."""
+    reduced = value if field.bits == 64 else value & np.uint64((1 << field.bits) - 1)
+    return pack(reduced, max(field.bits, 8))
+
+
+class Material(Mapping[str, Words]):
+    """Field names to arrays, for one spec and one role. Its text form shows no content."""
+
+    def __init__(
+        self, spec: Spec, role: Role, ring_bits: int, seed: bytes, received: Mapping[str, memoryview]
+    ) -> None:
+        self._spec = spec
+        self._seed = seed
+        self._received = received
+        self._fields = {field.name: field for field in spec.fields(role, ring_bits)}
+
+    def __getitem__(self, name: str) -> Words:
+        field = self._fields[name]
+        if field.source is Source.SEED:
+            return expand_field(self._seed, self._spec, field)
+        if name not in self._received:
+            raise StockError(f"the {field.source.value} part {name!r} of {self._spec.name} is missing")
+        return unpack(self._received[name], field.shape, max(field.bits, 8))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"Material({self._spec.name}, fields={list(self._fields)})"

@@ -1,0 +1,34 @@
+"""The server's weights split for the offline phase: W = P - s.
+
+P is expanded from a seed that server and client share; the server gives s to the dealer, once a model. To
+the client P is fresh randomness, to the dealer s is: neither learns anything of W on its own.
+"""
+
+from __future__ import annotations
+
+import math
+
+from veilform import kernels, prg
+from veilform.ring import Words
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def common_part(seed: bytes, name: str, shape: tuple[int, ...]) -> Words:
+    """P for one weight."""
+    return prg.expand(seed, f"weight/{name}", math.prod(shape)).reshape(shape)
+
+
+def dealer_part(seed: bytes, name: str, weight: Words) -> Words:
+    """s = P - W for one weight."""
+    return common_part(seed, name, weight.shape) - weight
+
+
+def packed(weights: dict[str, Words]) -> dict[str, object]:
+    """Matrices packed for repeated products; vectors as they are."""
+    return {name: kernels.pack(w) if w.ndim == 2 else w for name, w in weights.items()}
+
+
+def dealer_bytes(shapes: Shapes) -> int:
+    """Bytes of all the dealer's parts."""
+    return 8 * sum(math.prod(shape) for shape in shapes.values())

@@ -1,0 +1,161 @@
+"""Running a program on shapes alone: what it takes, what it sends, what it costs.
+
+The trace is where a protocol's declared cost is held against what it did: they must agree to the byte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from veilform.correlation.manifest import Manifest
+from veilform.correlation.specs import AnySpec
+from veilform.drive.alternate import alternate
+from veilform.protocol.cost import Cost, Entry
+from veilform.protocol.effects import Protocol, Transfer
+from veilform.protocol.party import Party
+from veilform.ring import RING64, Ring, Words
+from veilform.roles import CLIENT, SERVER, Role
+from veilform.shapes import Abstract
+from veilform.values import Array, Weight
+from veilform.words import packed_size
+
+
+class ShapeParty(Party):
+    """A party that computes shapes."""
+
+    def _matmul(self, a: Array, b: Any) -> Array:
+        return Abstract((*a.shape[:-1], b.shape[-1]))
+
+    def apply(self, x: Array, weight: Weight) -> Array:
+        return self.matmul(x, weight) if len(weight.shape) == 2 else x
+
+    def zeros(self, shape: tuple[int, ...]) -> Array:
+        return Abstract(shape)
+
+    def repeat(self, x: Array, shape: tuple[int, ...]) -> Array:
+        return Abstract(shape)
+
+    def opened_share(self, y: Array, shift: int, q: Array, h: Array | None) -> Array:
+        return y
+
+    def opened_square(self, y: Array, shift: int, q: Array, h: Array | None, **shares: Any) -> Array:
+        return y
+
+    def opened_product(self, a: Any, b: Any, **shares: Any) -> Array:
+        return a.y
+
+    def lookup(self, keys: Mapping[str, Words], bits: int, index: Array, table: Words) -> Array:
+        return Abstract((index.size, table.shape[1], 2))
+
+
+class _Sizes:
+    """Messages that have a size and no content."""
+
+    def encode(self, payload: Array, bits: int) -> int:
+        return packed_size(payload.size, bits)
+
+    def open(self, message: int) -> tuple[None, int]:
+        return None, message
+
+    def decode(self, opened: None, start: int, stop: int, transfer: Transfer) -> Array:
+        return Abstract(transfer.shape)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a run will do.
+
+    Attributes:
+        specs: correlations in order.
+        up, down: payload bytes of each message, client to server and back.
+        entries: each protocol's declared and counted cost, both parties' multiply-adds joined.
+        total: their sum.
+        results: the shapes that each party's program returned.
+    """
+
+    specs: tuple[AnySpec, ...]
+    up: tuple[int, ...]
+    down: tuple[int, ...]
+    entries: tuple[Entry, ...]
+    total: Cost
+    results: dict[Role, Any]
+    ring_bits: int
+
+    def manifest(self, model: str, batch: int, length: int) -> Manifest:
+        """The manifest that binds this trace to a model and an input shape."""
+        return Manifest(model, self.ring_bits, batch, length, self.specs, self.up, self.down)
+
+    @property
+    def messages(self) -> int:
+        """Both ways together."""
+        return len(self.up) + len(self.down)
+
+    @property
+    def dealer_multiply_adds(self) -> int:
+        """Ring multiply-adds of the dealer's matrix products; the client's offline ones are the linear part."""
+        return sum(_offline_work(spec) for spec in self.specs)
+
+
+def trace(program: Callable[[Party], Protocol[Any]], ring: Ring = RING64) -> Trace:
+    """Runs ``program`` for both roles on shapes.
+
+    Raises:
+        AssertionError: when a protocol's declared cost is not what it did, or the parties differ.
+    """
+    parties = {role: ShapeParty(role, ring) for role in (CLIENT, SERVER)}
+    taken: dict[Role, list[AnySpec]] = {role: [] for role in parties}
+    for party in parties.values():
+        party.ledger = []
+
+    def taker(role: Role) -> Callable[[AnySpec], dict[str, Array]]:
+        def take(spec: AnySpec) -> dict[str, Array]:
+            taken[role].append(spec)
+            return {field.name: Abstract(field.shape) for field in spec.fields(role, ring.bits)}
+
+        return take
+
+    ran = alternate(
+        {role: program(parties[role]) for role in parties},
+        {role: taker(role) for role in parties},
+        _Sizes(),
+        sum,
+    )
+    assert taken[CLIENT] == taken[SERVER], "the parties took different correlations"
+    entries = tuple(
+        _joined(a, b) for a, b in zip(parties[CLIENT].ledger or [], parties[SERVER].ledger or [], strict=True)
+    )
+    total = Cost()
+    for entry in entries:
+        assert entry.declared == entry.counted, (
+            f"{entry.protocol} declares {entry.declared} and does {entry.counted}"
+        )
+        total = total.plus(entry.counted)
+    up, down = (tuple(sum(parts) for parts in ran.sent[role]) for role in (CLIENT, SERVER))
+    assert (sum(up), sum(down)) == (total.up, total.down), "a transfer has no declared cost"
+    return Trace(tuple(taken[CLIENT]), up, down, entries, total, ran.results, ring.bits)
+
+
+def _joined(client: Entry, server: Entry) -> Entry:
+    """One protocol's entry from both parties': bytes seen by both alike, work from each."""
+    assert client.protocol == server.protocol, "the parties ran different protocols"
+
+    def join(a: Cost, b: Cost) -> Cost:
+        return a._replace(server_multiply_adds=b.server_multiply_adds)
+
+    return Entry(
+        client.protocol,
+        join(client.declared, server.declared),
+        join(client.counted, server.counted),
+    )
+
+
+def _offline_work(spec: AnySpec) -> int:
+    from veilform.correlation.specs import Linear, MatMul
+
+    if isinstance(spec, Linear):
+        matrices = [t for t in spec.terms if len(t.weight_shape) == 2]
+        return sum(math.prod(t.shape) * t.weight_shape[1] for t in matrices)
+    return math.prod(spec.shape) if isinstance(spec, MatMul) else 0

@@ -1,0 +1,1 @@
+"""Two-party protocols with a dealer, as generators that yield effects and do no I/O."""

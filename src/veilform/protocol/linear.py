@@ -1,0 +1,61 @@
+"""Linear layers whose weights only the server knows.
+
+Set-up, once a model: W = P - s, where P comes from a seed of server and client and s is what the server
+gives the dealer. Each of the two alone is uniform, so neither learns W.
+
+Offline, for Z = sum_i X_i W_i with masks r_i: the dealer shares sum_i r_i s_i = A_C + A_S, and the client
+sends the correction sum_i r_i P_i - A_C - r_Z. Then correction - A_S = sum_i r_i W_i - r_Z.
+Online the server, holding X_i - r_i, computes sum_i (X_i - r_i) W_i + (correction - A_S) + b = Z - r_Z.
+Nothing is sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from veilform.correlation import specs
+from veilform.masks import MaskRef
+from veilform.protocol.cost import Cost, declares, words
+from veilform.protocol.effects import Protocol, Take
+from veilform.protocol.party import Party
+from veilform.roles import CLIENT, SERVER
+from veilform.values import Array, Preshared, Weight
+
+Terms = Sequence[tuple[Preshared, Weight]]
+
+
+def _out_shape(terms: Terms) -> tuple[int, ...]:
+    x, weight = terms[0]
+    return (*x.shape[:-1], weight.shape[-1])
+
+
+def _linear_cost(me: Party, terms: Terms, bias: Array | None = None) -> Cost:
+    out = words(_out_shape(terms), me.ring.bits)
+    work = sum(math.prod(x.shape) * w.shape[1] for x, w in terms if len(w.shape) == 2)
+    return Cost(
+        dealt_server=out,
+        correction=out,
+        server_multiply_adds=work if me.role is SERVER else 0,
+    )
+
+
+@declares(_linear_cost)
+def linear(me: Party, terms: Terms, bias: Array | None = None) -> Protocol[Preshared]:
+    """Z = sum_i X_i W_i + b; a vector weight multiplies elementwise.
+
+    Args:
+        terms: inputs (..., in) with weights (in, out) or (out,).
+        bias: the server's, at the scale of Z; None elsewhere.
+    """
+    name, shape = me.fresh("linear"), _out_shape(terms)
+    described = tuple(specs.Term(x.mask, x.shape, w.name, w.shape) for x, w in terms)
+    taken = yield Take(specs.Linear(name, shape, described))
+    if me.role is CLIENT:
+        return Preshared(taken["mask"], MaskRef(name))
+    z = taken["correction"] - taken["share"]
+    for x, weight in terms:
+        z = z + me.apply(x.share, weight)
+    if bias is not None:
+        z = z + bias
+    return Preshared(me.ring.reduce(z), MaskRef(name))

@@ -1,0 +1,90 @@
+"""A party's own computing: its role, its ring, and the kernels, with a count of multiply-adds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from veilform import kernels
+from veilform.ring import RING64, Ring, Words
+from veilform.roles import SERVER, Role
+from veilform.values import Array, Weight
+
+
+class Party:
+    """What a protocol computes with. One object serves one run.
+
+    Attributes:
+        role: client or server.
+        ring: Z/2^64, or a small ring in exhaustive tests.
+        lead: 1 at the server, 0 at the client: who adds a public constant to a sharing.
+        multiply_adds: ring multiply-adds of matrix products so far.
+    """
+
+    def __init__(self, role: Role, ring: Ring = RING64) -> None:
+        self.role = role
+        self.ring = ring
+        self.lead = role is SERVER
+        self.multiply_adds = 0
+        self.ledger: list[Any] | None = None
+        self._names: dict[str, int] = {}
+
+    def fresh(self, kind: str) -> str:
+        """A name no other correlation of this run has. Equal at all parties, which run the same program."""
+        number = self._names.get(kind, 0)
+        self._names[kind] = number + 1
+        return f"{kind}:{number}"
+
+    def matmul(self, a: Array, b: Any) -> Array:
+        """(..., m, k) by (..., k, n), or by a packed weight."""
+        self.multiply_adds += math.prod(a.shape) * b.shape[-1]
+        return self.ring.reduce(self._matmul(a, b))
+
+    def _matmul(self, a: Array, b: Any) -> Array:
+        return kernels.matmul(a, b)
+
+    def apply(self, x: Array, weight: Weight) -> Array:
+        """x times a weight: a matrix product, or elementwise for a vector."""
+        if len(weight.shape) == 1:
+            return self.ring.reduce(x * weight.value)
+        return self.matmul(x, weight.value)
+
+    def zeros(self, shape: tuple[int, ...]) -> Array:
+        """An array of zeros."""
+        return np.zeros(shape, np.uint64)
+
+    def repeat(self, x: Array, shape: tuple[int, ...]) -> Array:
+        """x repeated to a larger shape by NumPy's rules."""
+        return np.broadcast_to(x, shape)
+
+    def opened_share(self, y: Array, shift: int, q: Array, h: Array | None) -> Array:
+        """This party's share of an opened value."""
+        return kernels.opened_share(y, shift, self.ring.bits, self.lead, q, h)
+
+    def opened_square(self, y: Array, shift: int, q: Array, h: Array | None, **shares: Any) -> Array:
+        """This party's share of its square; ``shares``: qq, qh."""
+        return kernels.opened_square(
+            y, shift, self.ring.bits, self.lead, q, h, shares["qq"], shares.get("qh")
+        )
+
+    def opened_product(self, a: Any, b: Any, **shares: Any) -> Array:
+        """This party's share of the product of two opened values; ``shares``: qq, qh, hq, hh."""
+        return kernels.opened_product(
+            a.y, a.shift, b.y, b.shift, self.ring.bits, self.lead, a.q, a.h, b.q, b.h,
+            shares["qq"], shares.get("qh"), shares.get("hq"), shares.get("hh"),
+        )  # fmt: skip
+
+    def lookup(self, keys: dict[str, Words], bits: int, index: Array, table: Words) -> Array:
+        """This party's shares (count, columns, 2) of table entries times (1, payload)."""
+        return kernels.dpf_lookup(
+            int(self.lead),
+            keys["key"].view(np.uint8).reshape(-1, 16),
+            keys["seed_words"].view(np.uint8).reshape(-1, bits, 16),
+            keys["bit_words"].astype(np.uint8),
+            keys["final_words"],
+            bits,
+            index,
+            table,
+        )

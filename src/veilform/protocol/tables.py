@@ -1,0 +1,153 @@
+"""Piecewise linear tables over the calibrated range of a value.
+
+A table has 2^n cells of 2^low units each. An opened index is a cell or the one below (see ``open_index``),
+so the line of cell j is fitted to cells j and j + 1 together; then either index gives a good answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from veilform.errors import ModelError
+from veilform.fixed import LIMIT_BITS
+from veilform.ring import Words
+
+Real = npt.NDArray[np.float64]
+
+MOST_BITS = 16
+"""2^16 cells cost 2^18 AES blocks an element: the most that a small vector should pay."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What both parties look up in. Public: it follows from the calibrated range.
+
+    Attributes:
+        multiplier: the input is multiplied by it, to fill the window.
+        low, bits: the index is ``bits`` bits of the scaled input, from bit ``low``.
+        columns: (2^bits, 3): intercept, slope, and 1 where the input is out of range.
+        high_low, high_bits, high_column: the coarse look-up that sees inputs above the window.
+        scale: fraction bits of the output.
+        error: largest relative error of the output over the range.
+        lowest, highest: the range, in units of the unscaled input.
+    """
+
+    multiplier: int
+    low: int
+    bits: int
+    columns: Words
+    high_low: int
+    high_bits: int
+    high_column: Words
+    scale: int
+    error: float
+    lowest: int
+    highest: int
+
+
+def fit(
+    function: Callable[[Real], Real],
+    lowest: int,
+    highest: int,
+    bound: int,
+    *,
+    tolerance: float = 2.0**-11,
+    magnitude: float | None = None,
+    bits: int | None = None,
+) -> Table:
+    """The smallest table for ``function`` on [lowest, highest] whose relative error is within ``tolerance``.
+
+    Args:
+        function: real values of the input, in its own integer units, to real outputs.
+        lowest, highest: the range that is answered; 0 <= lowest < highest.
+        bound: |input| never exceeds this, whatever happens.
+        magnitude: what the error is relative to; by default the output itself.
+        bits: fixes the number of index bits.
+
+    Raises:
+        ModelError: when no table of 2^16 cells is good enough, or the bound leaves the ring.
+    """
+    if not 0 <= lowest < highest <= bound:
+        raise ValueError(f"a range [{lowest}, {highest}] within {bound} makes no sense")
+    for n in (bits,) if bits else range(6, MOST_BITS + 1):
+        table = _fit(function, lowest, highest, bound, n, magnitude)
+        if bits or table.error <= tolerance:
+            return table
+    raise ModelError(
+        f"the range {lowest} to {highest} is too wide for a table of 2^{MOST_BITS} cells; distil with a "
+        "stronger range regularisation, or calibrate on texts like those to be served"
+    )
+
+
+def _fit(
+    function: Callable[[Real], Real],
+    lowest: int,
+    highest: int,
+    bound: int,
+    bits: int,
+    magnitude: float | None,
+) -> Table:
+    # The window ends at 2^(low + bits); the range must end at 3/4 of it, where the coarse check looks.
+    room = 0.75 * 2.0**bits
+    low = max(0, math.ceil(math.log2(8 * highest / room)))
+    multiplier = max(1, int(room * 2.0**low / highest))
+    while low and multiplier >= 16:
+        low, multiplier = low - 1, multiplier // 2
+    if bound * multiplier >= 2**LIMIT_BITS or low + bits + 2 > LIMIT_BITS:
+        raise ModelError("a value's bound leaves the ring; lower its scale")
+    cells = np.arange(2**bits, dtype=np.float64)
+    first = (lowest * multiplier >> low) - 1
+    last = highest * multiplier >> low
+    inside = (cells >= first) & (cells <= last)
+
+    step = 2.0**low / multiplier
+    start = np.maximum(cells[inside] * step, lowest * 0.5)
+    stop = (cells[inside] + 2) * step
+    middle, half = (start + stop) / 2, (stop - start) / 2
+    # The line through the Chebyshev nodes is within a few per cent of the best line.
+    node = half / math.sqrt(2)
+    left, right = function(middle - node), function(middle + node)
+    slope = (right - left) / (2 * node)
+    intercept = (left + right) / 2 - slope * middle
+
+    largest = max(
+        float(np.abs(intercept).max()),
+        float(np.abs(slope * stop).max()),
+        float(np.abs(function(stop)).max()),
+        float(np.abs(function(start)).max()),
+    )
+    scale = LIMIT_BITS - 3 - math.ceil(math.log2(largest))
+    line = np.zeros((2**bits, 2), np.float64)
+    line[inside] = np.stack([intercept * 2.0**scale, slope * 2.0**scale / multiplier], axis=1)
+    rounded = np.rint(line)
+    columns = np.zeros((2**bits, 3), np.uint64)
+    columns[:, :2] = rounded.astype(np.int64).view(np.uint64)
+    columns[:, 2] = ~inside
+
+    points = np.linspace(start, stop, 9)
+    got = (rounded[inside, 0] + rounded[inside, 1] * points * multiplier) * 2.0**-scale
+    wanted = function(points)
+    error = float((np.abs(got - wanted) / (magnitude or np.abs(wanted))).max())
+
+    high_low = low + bits - 2
+    high_bits = max(3, (bound * multiplier >> high_low).bit_length() + 1)
+    high_column = np.ones((2**high_bits, 1), np.uint64)
+    high_column[[0, 1, 2, -1]] = 0
+    return Table(
+        multiplier, low, bits, columns, high_low, high_bits, high_column, scale, error, lowest, highest
+    )
+
+
+def reciprocal(lowest: int, highest: int, bound: int, tolerance: float = 2.0**-11) -> Table:
+    """1 / x for an integer x, as a :class:`Table`."""
+    return fit(lambda x: 1.0 / x, lowest, highest, bound, tolerance=tolerance)
+
+
+def rsqrt(lowest: int, highest: int, bound: int, tolerance: float = 2.0**-11) -> Table:
+    """1 / sqrt(x) for an integer x, as a :class:`Table`."""
+    return fit(lambda x: 1.0 / np.sqrt(x), lowest, highest, bound, tolerance=tolerance)
