@@ -136,6 +136,11 @@ def _fit(
 
     high_low = low + bits - 2
     high_bits = max(3, (bound * multiplier >> high_low).bit_length() + 1)
+    if high_bits > MOST_BITS:
+        raise ModelError(
+            f"a value may reach {bound}, too far above its calibrated range up to {highest}; the model's "
+            "weights are too large to be checked"
+        )
     high_column = np.ones((2**high_bits, 1), np.uint64)
     high_column[[0, 1, 2, -1]] = 0
     return Table(
