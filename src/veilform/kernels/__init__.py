@@ -247,7 +247,7 @@ def dpf_generate(
     cw_seeds, cw_bits = np.empty((count, n, 16), np.uint8), np.empty((count, n), np.uint8)
     final = np.empty((count, 2), np.uint64)
     at.dpf.dpf_generate(
-        at.code, at.threads, seeds0, seeds1, alpha, payload, n, cw_seeds, cw_bits, final
+        at.code, at.threads, b"".join(reference.fixed_keys()), seeds0, seeds1, alpha, payload, n, cw_seeds, cw_bits, final
     )
     return cw_seeds, cw_bits, final
 
@@ -284,6 +284,6 @@ def dpf_lookup(
         return reference.dpf_lookup(party, seeds, cw_seeds, cw_bits, final, n, y, table)
     out = np.empty((count, table.shape[1], 2), np.uint64)
     at.dpf.dpf_lookup(
-        at.code, at.threads, party, seeds, cw_seeds, cw_bits, final, n, y, table, out
+        at.code, at.threads, b"".join(reference.fixed_keys()), party, seeds, cw_seeds, cw_bits, final, n, y, table, out
     )
     return out

@@ -1,0 +1,59 @@
+#include "cpu.hpp"
+
+#ifdef VEILFORM_X86
+#include <cpuid.h>
+#endif
+
+namespace veilform {
+
+Cpu detect_cpu() {
+  Cpu cpu;
+#ifdef VEILFORM_X86
+  // These builtins also ask whether the operating system saves the wide registers.
+  __builtin_cpu_init();
+  cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+             __builtin_cpu_supports("bmi2");
+  cpu.avx512 = cpu.avx2 && __builtin_cpu_supports("avx512f") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl");
+  cpu.avx512_ifma = cpu.avx512 && __builtin_cpu_supports("avx512ifma");
+  // Not every compiler's builtin knows these two.
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d)) cpu.aes = (c & bit_AES) != 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) cpu.vaes = cpu.aes && (c & (1U << 9)) != 0;
+#endif
+  return cpu;
+}
+
+bool supported(int path) { return ops(path) != nullptr; }
+
+const Ops* ops(int path) {
+  static const Cpu cpu = detect_cpu();
+  if (path == kPortable) return &portable_ops;
+#ifdef VEILFORM_X86
+  if (path == kAvx2 && cpu.avx2) return &avx2_ops;
+  if (path == kAvx512 && cpu.avx512) return &avx512_ops;
+#endif
+  return nullptr;
+}
+
+DpfGenerateFn dpf_generate_fn(int path) {
+#ifdef VEILFORM_X86
+  static const Cpu cpu = detect_cpu();
+  if (path != kPortable && supported(path) && cpu.aes) return aesni_generate;
+#endif
+  (void)path;
+  return nullptr;
+}
+
+DpfLookupFn dpf_lookup_fn(int path) {
+#ifdef VEILFORM_X86
+  static const Cpu cpu = detect_cpu();
+  if (path == kAvx512 && supported(path) && cpu.vaes) return vaes_lookup;
+  if (path != kPortable && supported(path) && cpu.aes) return aesni_lookup;
+#endif
+  (void)path;
+  return nullptr;
+}
+
+}  // namespace veilform

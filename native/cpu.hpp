@@ -1,0 +1,27 @@
+// What this CPU can do, and the kernels for it.
+#pragma once
+
+#include "kernels.hpp"
+
+namespace veilform {
+
+struct Cpu {
+  bool avx2 = false;         // AVX2, BMI, BMI2
+  bool avx512 = false;       // AVX-512 F, DQ, BW, VL, and all of avx2
+  bool avx512_ifma = false;  // reported only
+  bool aes = false;
+  bool vaes = false;
+};
+
+Cpu detect_cpu();
+
+// Codes of the compiled paths, as in veilform/kernels/_dispatch.py.
+enum Path { kPortable = 0, kAvx2 = 1, kAvx512 = 2 };
+
+bool supported(int path);
+// Null if not supported here.
+const Ops* ops(int path);
+DpfGenerateFn dpf_generate_fn(int path);
+DpfLookupFn dpf_lookup_fn(int path);
+
+}  // namespace veilform

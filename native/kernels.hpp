@@ -1,0 +1,116 @@
+// The interface between the bindings and the kernels of each instruction set.
+//
+// All arithmetic is modulo 2^64. Nothing here allocates, throws or keeps state: the bindings check
+// every size first, and hand in the memory to work in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace veilform {
+
+using u8 = std::uint8_t;
+using u64 = std::uint64_t;
+
+// An elementwise operand: words of 2, 4 or 8 bytes (width), or zero everywhere (width 0). Element i
+// of the result uses element i / repeat.
+struct Operand {
+  const void* data = nullptr;
+  unsigned width = 0;
+  std::size_t repeat = 1;
+};
+
+// An opened value y, the low t bits of which are dropped, in a ring of `bits` bits.
+struct Opened {
+  Operand y;
+  unsigned t = 0;
+};
+
+struct SquareTerms {
+  Operand q, h, q2, qh;
+};
+
+struct ProductTerms {
+  Operand qa, ha, qb, hb, qaqb, qahb, haqb, hahb;
+};
+
+// A product of a row block of A by a run of column panels of B.
+struct GemmTask {
+  const u64* a;      // first row of the block; rows are lda words apart
+  std::size_t lda;
+  const u64* b;      // plain: B itself, rows ldb words apart; packed: the first panel (see Ops::nr)
+  std::size_t ldb;   // ignored if packed
+  bool packed;
+  u64* c;            // top left of the block of the result, at the first panel's first column
+  std::size_t ldc;
+  std::size_t rows, cols, inner;
+};
+
+// The kernels of one instruction set.
+struct Ops {
+  // Panel p of a packed matrix (k, n) holds columns p nr .. (p+1) nr, row after row: nr words for
+  // each of the k rows, zero beyond column n.
+  std::size_t nr;
+  std::size_t max_rows;       // of one GemmTask
+  std::size_t scratch_words;  // that one GemmTask works in
+  void (*gemm)(const GemmTask&, u64* scratch);
+  void (*pack)(const u64* b, std::size_t k, std::size_t n, u64* out);
+  // Elements first .. end of the whole arrays.
+  void (*share)(u64* out, const Opened& y, unsigned bits, bool lead, const Operand& q,
+                const Operand& h, std::size_t first, std::size_t end);
+  void (*square)(u64* out, const Opened& y, unsigned bits, bool lead, const SquareTerms& terms,
+                 std::size_t first, std::size_t end);
+  void (*product)(u64* out, const Opened& a, const Opened& b, unsigned bits, bool lead,
+                  const ProductTerms& terms, std::size_t first, std::size_t end);
+};
+
+// Keys first .. end of a batch of K point functions on n bits. `aes` is three AES-128 keys: left,
+// right, convert. Shapes are in veilform/kernels/__init__.py.
+struct DpfKeys {
+  const u8* aes;
+  unsigned n;
+  u8* cw_seeds;
+  u8* cw_bits;
+  u64* final_words;
+};
+
+struct DpfLookup {
+  int party;
+  const u8* seeds;
+  const u64* y;
+  // Column c holds table[(-j) mod 2^n] at j = 0 .. 2^(n+1), then at least 32 spare words.
+  const u64* reversed;
+  std::size_t stride;   // words between columns
+  std::size_t columns;
+  u64* out;             // (K, columns, 2)
+};
+
+// scratch: dpf_scratch_words(n, columns) words, aligned to 64 bytes.
+using DpfLookupFn = void (*)(const DpfKeys&, const DpfLookup&, std::size_t first, std::size_t end,
+                             u64* scratch);
+using DpfGenerateFn = void (*)(const DpfKeys&, const u8* seeds0, const u8* seeds1,
+                               const u64* alpha, const u64* payload, std::size_t first,
+                               std::size_t end);
+
+extern const Ops portable_ops;
+#ifdef VEILFORM_X86
+extern const Ops avx2_ops, avx512_ops;
+extern const DpfGenerateFn aesni_generate;
+extern const DpfLookupFn aesni_lookup, vaes_lookup;
+#endif
+
+// Levels that a lookup expands breadth first below each run of kDpfRoots inner nodes.
+constexpr unsigned kDpfBottom = 6;
+constexpr std::size_t kDpfRoots = 16;
+constexpr std::size_t kDpfLeaves = 32;  // converted at a time
+
+constexpr std::size_t dpf_top_blocks(unsigned n) {
+  const std::size_t top = std::size_t{1} << (n > kDpfBottom ? n - kDpfBottom : 0);
+  return top < 2 * kDpfRoots ? 2 * kDpfRoots : top;
+}
+
+constexpr std::size_t dpf_scratch_words(unsigned n, std::size_t columns) {
+  return 4 * dpf_top_blocks(n) + 4 * (kDpfRoots << kDpfBottom) + 2 * kDpfLeaves + 16 * columns;
+}
+
+}  // namespace veilform
