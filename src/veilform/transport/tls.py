@@ -1,0 +1,293 @@
+"""Channels over mutually authenticated TLS 1.3: `connect` to a party, or `Listener.accept` one.
+
+In TLS 1.3 the connecting side is done before the other has looked at its certificate, and learns
+of a refusal at its first read. So the accepting side greets first, and `connect` reads that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from types import TracebackType
+
+from veilform.errors import AuthenticationError, ConnectionFailed, InputError, VeilformError
+from veilform.roles import Role
+from veilform.transport.certificates import Identity, host_name
+from veilform.transport.channel import Channel
+from veilform.transport.control import Control
+from veilform.transport.framing import PeerError
+from veilform.transport.handshake import close_quietly, explain, prepare, role_of, tls_context
+from veilform.transport.links import Link, shaped
+from veilform.transport.settings import Settings
+from veilform.transport.sockets import TlsStream, drain
+from veilform.transport.streams import Deadline
+
+_HANDSHAKES_AT_ONCE = 16
+_REFUSAL_S = 1.0
+_GREETING_BYTES = 256
+
+
+class Greeting(Control, frozen=True):
+    """The accepting side's first frame: it has accepted the connecting side."""
+
+    role: str
+
+
+def connect(
+    host: str,
+    port: int,
+    identity: Identity,
+    expect: Role,
+    timeout_s: float = 10.0,
+    *,
+    settings: Settings | None = None,
+    link: Link | None = None,
+) -> Channel:
+    """A channel to the party ``expect``, which listens at ``host``:``port``.
+
+    Args:
+        timeout_s: seconds for each of: reaching it, the handshake, its greeting.
+        settings: limits of the channel.
+        link: shape what this side sends.
+
+    Raises:
+        ConnectionFailed: it cannot be reached, or is no party of this release.
+        AuthenticationError: it is not ``expect`` of this deployment, or refuses this side.
+        InputError: the identity's files cannot be used.
+    """
+    whence = f"the {expect.value} at {host}:{port}"
+    context = tls_context(identity, listening=False)
+    try:
+        plain = socket.create_connection((host, port), timeout_s)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConnectionFailed(
+            f"cannot reach {whence}: {reason.lower()}; "
+            f"start it with `veilform {expect.value}`, or check the address"
+        ) from error
+    try:
+        prepare(plain)
+        connection = context.wrap_socket(plain, server_hostname=host_name(expect))
+    except OSError as error:
+        close_quietly(plain)
+        raise explain(error, whence) from error
+    try:
+        if role_of(connection, whence) is not expect:
+            raise AuthenticationError(f"{whence} was refused: its certificate is another role's")
+        stream = shaped(TlsStream(connection), link)
+    except BaseException:
+        close_quietly(connection)
+        raise
+    channel = Channel(stream, expect, settings)
+    try:
+        channel.receive_control(Greeting, limit=_GREETING_BYTES, timeout_s=timeout_s)
+    except BaseException as error:
+        channel.close()
+        if isinstance(error, ConnectionFailed) and isinstance(error.__cause__, OSError):
+            raise explain(error.__cause__, whence) from error
+        if isinstance(error, PeerError):
+            raise AuthenticationError(f"no connection with {whence}: {error}") from None
+        raise
+    return channel
+
+
+@dataclass
+class _Arrival:
+    """A finished handshake: a connection and its role, or why there is none."""
+
+    connection: ssl.SSLSocket | None = None
+    role: Role | None = None
+    error: VeilformError | None = None
+
+
+class Listener:
+    """Accepts parties of the deployment at ``host``:``port`` (port 0: any free one, see `port`).
+
+    Handshakes run beside each other in threads of bounded number and time, so a stranger who
+    says nothing keeps nobody waiting.
+
+    Raises:
+        ConnectionFailed: the port is in use, or the address is not this machine's.
+        InputError: the identity's files cannot be used, or it is the client's, who never listens.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        identity: Identity,
+        *,
+        handshake_timeout_s: float = 5.0,
+        settings: Settings | None = None,
+        link: Link | None = None,
+    ) -> None:
+        if identity.role is Role.CLIENT:
+            raise InputError("the client connects and never listens: use the server's identity")
+        self._role = identity.role
+        self._context = tls_context(identity, listening=True)
+        self._handshake_timeout_s = handshake_timeout_s
+        self._settings = settings
+        self._link = link
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family, backlog=64)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConnectionFailed(
+                f"cannot listen at {host}:{port}: {reason.lower()}; "
+                "stop what uses it, or choose another address"
+            ) from error
+        self._socket.setblocking(False)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        self._wake, self._waker = socket.socketpair()
+        self._arrivals: deque[_Arrival] = deque()
+        self._running: dict[threading.Thread, socket.socket] = {}
+        self._lock = threading.Lock()
+        self._accepting = threading.RLock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Listener({self._role.value} at {self.host}:{self.port})"
+
+    def accept(
+        self, expect: Collection[Role], timeout_s: float | None = None
+    ) -> tuple[Channel, Role]:
+        """The next party whose role is in ``expect``. One thread may wait here.
+
+        A connection that fails its handshake raises; the listener goes on, so call again.
+
+        Args:
+            timeout_s: seconds to wait; None waits for ever.
+
+        Raises:
+            AuthenticationError: a peer without a certificate of the deployment, or of a role that
+                is not expected.
+            ConnectionFailed: a peer that speaks no TLS 1.3, nobody in time, or a closed listener.
+        """
+        with self._accepting:
+            arrival = self._next_arrival(timeout_s)
+            return self._welcome(arrival, expect)
+
+    def close(self) -> None:
+        """Stop listening, end the handshakes that still run. May be called again."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for waiting in self._running.values():
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(waiting, socket.SHUT_RDWR)
+            threads = list(self._running)
+        self._waker.send(b"\0")
+        for thread in threads:
+            thread.join()
+        with self._accepting:
+            for arrival in self._arrivals:
+                if arrival.connection is not None:
+                    close_quietly(arrival.connection)
+            for each in (self._socket, self._wake, self._waker):
+                each.close()
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _next_arrival(self, timeout_s: float | None) -> _Arrival:
+        """Start handshakes for who connects, until one of them is finished."""
+        deadline = Deadline(timeout_s if timeout_s is not None else threading.TIMEOUT_MAX)
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            if self._closed:
+                raise ConnectionFailed("the listener is closed")
+            with self._lock:
+                if self._arrivals:
+                    return self._arrivals.popleft()
+            try:
+                left_ms = min(deadline.left() * 1000, 2**30)
+            except TimeoutError:
+                raise ConnectionFailed(f"nobody connected within {timeout_s:g} s") from None
+            ready = {descriptor for descriptor, _ in poll.poll(left_ms)}
+            if self._wake.fileno() in ready:
+                self._wake.recv(1)
+            if self._socket.fileno() in ready:
+                self._begin()
+
+    def _begin(self) -> None:
+        """Take a TCP connection and start its handshake."""
+        try:
+            plain, address = self._socket.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # it went away again
+        except OSError as error:
+            raise ConnectionFailed(f"cannot accept a connection: {error.strerror}") from error
+        with self._lock:
+            if self._closed or len(self._running) + len(self._arrivals) >= _HANDSHAKES_AT_ONCE:
+                close_quietly(plain)
+                return
+            whence = f"the peer at {address[0]}:{address[1]}"
+            thread = threading.Thread(
+                target=self._shake, args=(plain, whence), name="veilform-handshake", daemon=True
+            )
+            self._running[thread] = plain
+            thread.start()
+
+    def _shake(self, plain: socket.socket, whence: str) -> None:
+        arrival = self._handshake(plain, whence)
+        with self._lock:
+            del self._running[threading.current_thread()]
+            self._arrivals.append(arrival)
+            if not self._closed:
+                self._waker.send(b"\0")
+
+    def _handshake(self, plain: socket.socket, whence: str) -> _Arrival:
+        connection = plain
+        try:
+            prepare(plain)
+            plain.settimeout(self._handshake_timeout_s)
+            wrapped = self._context.wrap_socket(
+                plain, server_side=True, do_handshake_on_connect=False
+            )
+            connection = wrapped
+            with self._lock:
+                self._running[threading.current_thread()] = wrapped
+                if self._closed:
+                    raise ConnectionAbortedError("the listener is closed")
+            wrapped.do_handshake()
+            return _Arrival(wrapped, role_of(wrapped, whence))
+        except Exception as error:  # a stranger must not end the listener
+            refusal = error if isinstance(error, VeilformError) else explain(error, whence)
+            drain(connection, _REFUSAL_S)
+            close_quietly(connection)
+            return _Arrival(error=refusal)
+
+    def _welcome(self, arrival: _Arrival, expect: Collection[Role]) -> tuple[Channel, Role]:
+        if arrival.connection is None or arrival.role is None:
+            raise arrival.error or ConnectionFailed("a handshake failed")
+        channel = Channel(
+            shaped(TlsStream(arrival.connection), self._link), arrival.role, self._settings
+        )
+        if arrival.role not in expect:
+            channel.send_error(f"it does not talk to the {arrival.role.value} here")
+            channel.close()
+            raise AuthenticationError(
+                f"the {arrival.role.value} was refused: it is not expected here, "
+                "check which address it was given"
+            )
+        channel.send_control(Greeting(self._role.value))
+        return channel, arrival.role
