@@ -1,0 +1,179 @@
+"""A BERT-family classifier under secure computation: the program that both parties run.
+
+It reads like the model. What the server knows (weights, biases, gains) it holds in :class:`ServerWeights`;
+the client runs the same program with names and shapes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from veilform.models.bert.config import BertConfig
+from veilform.nn.attention import AttentionWeights, attend
+from veilform.nn.feedforward import quad_inner
+from veilform.nn.head import first_token_pool, mean_pool
+from veilform.nn.norm import normalise
+from veilform.nn.scales import CLASSIFIER, HIDDEN, LOGIT, POOL, Scales
+from veilform.protocol.effects import Protocol, together
+from veilform.protocol.linear import linear
+from veilform.protocol.lookup import Interpolated, reveal_flag
+from veilform.protocol.party import Party
+from veilform.protocol.share import mask_private, preshare, reveal
+from veilform.protocol.truncate import truncate
+from veilform.roles import CLIENT
+from veilform.shapes import Abstract
+from veilform.values import Additive, Array, Preshared, Weight
+
+Shape = tuple[int, ...]
+
+
+class Inputs(NamedTuple):
+    """The client's, as ring elements.
+
+    Attributes:
+        rows: (B, S, D) embedded rows at scale HIDDEN, or (B, S, V) one-hot rows for a private embedding.
+        mask: (B, S, 1): round(2^mask_bits / tokens) at tokens, 0 at padding.
+        pool: (B, S, 1): round(2^POOL / tokens) at tokens, 0 at padding.
+    """
+
+    rows: Array
+    mask: Array
+    pool: Array
+
+
+class Answer(NamedTuple):
+    """What the client learns: logits (B, labels) at scale LOGIT, and whether a value was out of range."""
+
+    logits: Array
+    flag: Array
+
+
+@dataclass(frozen=True, repr=False)
+class ServerWeights:
+    """Ring elements by name; matrices packed for the kernels."""
+
+    weights: Mapping[str, Any]
+    biases: Mapping[str, Array]
+
+
+def weight_shapes(config: BertConfig, private_embedding: bool = False) -> dict[str, Shape]:
+    """Every weight of the secure program: (in, out), or (out,) for a gain."""
+    d, inner = config.hidden_size, config.intermediate_size
+    shapes: dict[str, Shape] = {"words": (config.vocab_size, d)} if private_embedding else {}
+    for i in range(config.num_hidden_layers):
+        layer = f"layer.{i}."
+        shapes[layer + "qkv"] = (d, 3 * d)
+        shapes[layer + "projection"] = (d, d)
+        shapes[layer + "attention_gain"] = (d,)
+        shapes[layer + "inner"] = (d, inner)
+        shapes[layer + "outer"] = (inner, d)
+        shapes[layer + "feedforward_gain"] = (d,)
+    if config.pooling == "cls":
+        shapes["pooler"] = (d, d)
+    shapes["classifier"] = (d, len(config.labels))
+    return shapes
+
+
+@dataclass(frozen=True)
+class SecureBert:
+    """The program of one model at one input shape.
+
+    Attributes:
+        batch: texts a run.
+        scales: for one padded length.
+        private_embedding: whether the look-up of words is secure too.
+    """
+
+    config: BertConfig
+    scales: Scales
+    batch: int = 1
+    private_embedding: bool = False
+
+    @property
+    def input_shape(self) -> Shape:
+        """Of ``Inputs.rows``."""
+        width = self.config.vocab_size if self.private_embedding else self.config.hidden_size
+        return (self.batch, self.scales.length, width)
+
+    def abstract(self, me: Party) -> Protocol[Answer | None]:
+        """The program on shapes, for a trace."""
+        batch, length, _ = self.input_shape
+        column = Abstract((batch, length, 1))
+        client = me.role is CLIENT
+        inputs = Inputs(Abstract(self.input_shape), column, column) if client else None
+        return self.run(me, inputs, None)
+
+    def client(self, inputs: Inputs) -> Callable[[Party], Protocol[Answer | None]]:
+        """The client's program."""
+        return lambda me: self.run(me, inputs, None)
+
+    def server(self, weights: ServerWeights) -> Callable[[Party], Protocol[Answer | None]]:
+        """The server's program."""
+        return lambda me: self.run(me, None, weights)
+
+    def run(
+        self, me: Party, inputs: Inputs | None, server: ServerWeights | None
+    ) -> Protocol[Answer | None]:
+        """One inference. Returns the answer at the client and None at the server."""
+        shapes = weight_shapes(self.config, self.private_embedding)
+
+        def weight(name: str) -> Weight:
+            return Weight(name, shapes[name], None if server is None else server.weights[name])
+
+        def bias(name: str) -> Array | None:
+            return None if server is None else server.biases[name]
+
+        batch, length, _ = self.input_shape
+        column = (batch, length, 1)
+        rows = me.zeros(self.input_shape) if inputs is None else inputs.rows
+        x, mask, pool = yield from together(
+            preshare(me, Additive(rows)),
+            mask_private(me, None if inputs is None else inputs.mask, column),
+            mask_private(me, None if inputs is None else inputs.pool, column),
+        )
+        checks: list[Interpolated] = []
+        if self.private_embedding:
+            assert self.scales.embedding is not None
+            summed = yield from linear(me, [(x, weight("words"))], bias("words"))
+            x = yield from normalise(me, summed, self.scales.embedding, checks)
+
+        for i, scales in enumerate(self.scales.layers):
+            layer = f"layer.{i}."
+            qkv = AttentionWeights(weight(layer + "qkv"), bias(layer + "qkv"))
+            heads = self.config.num_attention_heads
+            context = yield from attend(me, x, mask, heads, qkv, scales.attention, checks)
+            summed = yield from linear(
+                me,
+                [(context, weight(layer + "projection")), (x, weight(layer + "attention_gain"))],
+                bias(layer + "projection"),
+            )
+            x = yield from normalise(me, summed, scales.attention_norm, checks)
+            squares = yield from quad_inner(me, x, weight(layer + "inner"), bias(layer + "inner"))
+            summed = yield from linear(
+                me,
+                [(squares, weight(layer + "outer")), (x, weight(layer + "feedforward_gain"))],
+                bias(layer + "outer"),
+            )
+            x = yield from normalise(me, summed, scales.feedforward_norm, checks)
+
+        pooled: Preshared
+        if self.config.pooling == "cls":
+            assert self.scales.pooler is not None
+            pooled = yield from first_token_pool(
+                me, x, weight("pooler"), bias("pooler"), self.scales.pooler, checks
+            )
+        else:
+            pooled = yield from mean_pool(me, x, pool)
+        logits = yield from linear(me, [(pooled, weight("classifier"))], bias("classifier"))
+        rounded = yield from truncate(me, logits, logit_shift(self.config))
+        shown, flag = yield from together(reveal(me, rounded), reveal_flag(me, checks))
+        return None if me.lead else Answer(shown.reshape(batch, -1), flag)
+
+
+def logit_shift(config: BertConfig) -> int:
+    """Bits dropped from the classifier's output to reach LOGIT."""
+    pooled = HIDDEN if config.pooling == "cls" else HIDDEN + POOL
+    return pooled + CLASSIFIER - LOGIT
+
