@@ -142,8 +142,9 @@ class PlainBert:
 
     def _heads(self, x_BSD: FloatArray) -> FloatArray:
         batch, length, _ = x_BSD.shape
-        split = x_BSD.reshape(batch, length, self.config.num_attention_heads, -1)
-        return split.swapaxes(1, 2)
+        split_BSHE = x_BSD.reshape(batch, length, self.config.num_attention_heads, -1)
+        split_BHSE: FloatArray = split_BSHE.swapaxes(1, 2)
+        return split_BHSE
 
     def _dense(self, x: FloatArray, name: str) -> FloatArray:
         result: FloatArray = x @ self.params[name + ".weight"].T + self.params[name + ".bias"]
