@@ -1,8 +1,8 @@
 // The kernels for AVX2. There is no 64-bit multiply; with a = a1 2^32 + a0, modulo 2^64,
 //   a b = a0 b0 + 2^32 (a1 b0 + a0 b1),
 // the first term a 64-bit product of 32-bit words, the others products modulo 2^32 of the words of
-// a swapped with those of b. The two kinds are summed apart and joined once at the end: two
-// multiplications and two additions for four lanes.
+// a with those of b, swapped. The two kinds are summed apart and joined once at the end: two
+// multiplications and two additions for four lanes. A larger register tile would spill.
 #include <immintrin.h>
 
 #include "elementwise.hpp"
@@ -12,7 +12,7 @@ namespace veilform {
 namespace {
 
 struct Avx2 {
-  static constexpr std::size_t kLanes = 4, kMr = 3, kNv = 2;
+  static constexpr std::size_t kLanes = 4, kMr = 4, kNv = 1;
 
   static __m256i join(__m256i whole, __m256i cross) {
     const __m256i high = _mm256_blend_epi32(_mm256_setzero_si256(), cross, 0xAA);
@@ -27,15 +27,16 @@ struct Avx2 {
       for (std::size_t v = 0; v < NV; ++v)
         whole[r][v] = cross[r][v] = _mm256_setzero_si256();
     for (std::size_t k = 0; k < inner; ++k, a += kMr, b += ldb) {
-      __m256i bv[NV];
-      for (std::size_t v = 0; v < NV; ++v)
+      __m256i bv[NV], sv[NV];
+      for (std::size_t v = 0; v < NV; ++v) {
         bv[v] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + v * kLanes));
+        sv[v] = _mm256_shuffle_epi32(bv[v], 0xB1);
+      }
       for (std::size_t r = 0; r < MR; ++r) {
         const __m256i av = _mm256_set1_epi64x(static_cast<long long>(a[r]));
-        const __m256i swapped = _mm256_shuffle_epi32(av, 0xB1);
         for (std::size_t v = 0; v < NV; ++v) {
           whole[r][v] = _mm256_add_epi64(whole[r][v], _mm256_mul_epu32(av, bv[v]));
-          cross[r][v] = _mm256_add_epi32(cross[r][v], _mm256_mullo_epi32(swapped, bv[v]));
+          cross[r][v] = _mm256_add_epi32(cross[r][v], _mm256_mullo_epi32(av, sv[v]));
         }
       }
     }

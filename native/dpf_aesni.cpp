@@ -15,23 +15,27 @@ struct AesNi {
   void expand(const __m128i* parents, std::size_t count, __m128i cw_left, __m128i cw_right,
               __m128i* children) const {
     for (std::size_t i = 0; i < count; i += 4) {
-      __m128i seed[4], on[4], l[4], r[4];
+      // Seeds are read again at the end rather than kept: eight blocks and a key fill the registers.
+      __m128i l[4], r[4];
       for (std::size_t j = 0; j < 4; ++j) {
-        on[j] = spread(parents[i + j]);
-        seed[j] = _mm_andnot_si128(control_bit(), parents[i + j]);
-        l[j] = _mm_xor_si128(seed[j], left.round[0]);
-        r[j] = _mm_xor_si128(seed[j], right.round[0]);
+        const __m128i seed = _mm_andnot_si128(control_bit(), parents[i + j]);
+        l[j] = _mm_xor_si128(seed, left.round[0]);
+        r[j] = _mm_xor_si128(seed, right.round[0]);
       }
+#pragma GCC unroll 1  // else the compiler hoists round keys and spills blocks
       for (int round = 1; round < 10; ++round)
         for (std::size_t j = 0; j < 4; ++j) {
           l[j] = _mm_aesenc_si128(l[j], left.round[round]);
           r[j] = _mm_aesenc_si128(r[j], right.round[round]);
         }
       for (std::size_t j = 0; j < 4; ++j) {
-        l[j] = _mm_xor_si128(_mm_aesenclast_si128(l[j], left.round[10]), seed[j]);
-        r[j] = _mm_xor_si128(_mm_aesenclast_si128(r[j], right.round[10]), seed[j]);
-        children[2 * (i + j)] = _mm_xor_si128(l[j], _mm_and_si128(on[j], cw_left));
-        children[2 * (i + j) + 1] = _mm_xor_si128(r[j], _mm_and_si128(on[j], cw_right));
+        const __m128i seed = _mm_andnot_si128(control_bit(), parents[i + j]);
+        const __m128i on = spread(parents[i + j]);
+        l[j] = _mm_aesenclast_si128(l[j], _mm_xor_si128(left.round[10], seed));
+        r[j] = _mm_aesenclast_si128(r[j], _mm_xor_si128(right.round[10], seed));
+        _mm_store_si128(children + 2 * (i + j), _mm_xor_si128(l[j], _mm_and_si128(on, cw_left)));
+        _mm_store_si128(children + 2 * (i + j) + 1,
+                        _mm_xor_si128(r[j], _mm_and_si128(on, cw_right)));
       }
     }
   }
@@ -39,12 +43,18 @@ struct AesNi {
   void convert(const __m128i* leaves, __m128i last, u64* values) const {
     auto* out = reinterpret_cast<__m128i*>(values);
     for (std::size_t i = 0; i < kDpfLeaves; i += 8) {
-      __m128i seed[8], v[8];
+      __m128i v[8];
       for (std::size_t j = 0; j < 8; ++j)
-        seed[j] = _mm_andnot_si128(control_bit(), leaves[i + j]);
-      mmo<8>(convert_key, seed, v);
-      for (std::size_t j = 0; j < 8; ++j)
+        v[j] = _mm_xor_si128(_mm_andnot_si128(control_bit(), leaves[i + j]), convert_key.round[0]);
+#pragma GCC unroll 1
+      for (int round = 1; round < 10; ++round)
+        for (std::size_t j = 0; j < 8; ++j)
+          v[j] = _mm_aesenc_si128(v[j], convert_key.round[round]);
+      for (std::size_t j = 0; j < 8; ++j) {
+        const __m128i seed = _mm_andnot_si128(control_bit(), leaves[i + j]);
+        v[j] = _mm_aesenclast_si128(v[j], _mm_xor_si128(seed, convert_key.round[10]));
         out[i + j] = _mm_add_epi64(v[j], _mm_and_si128(spread(leaves[i + j]), last));
+      }
     }
   }
 

@@ -76,7 +76,7 @@ def _stream(seed: bytes, label: str, nbytes: int) -> npt.NDArray[np.uint8]:
     # update_into wants room for one block less a byte beyond its input.
     buffer = np.empty(nbytes + _BLOCK, np.uint8)
     if nbytes < _PARALLEL or kernels.threads() == 1:
-        _fill(key, memoryview(buffer), 0, nbytes)
+        _fill(key, buffer.data, 0, nbytes)
     else:
         _fill_parallel(key, buffer, nbytes, kernels.threads())
     return buffer[:nbytes]
@@ -85,10 +85,9 @@ def _stream(seed: bytes, label: str, nbytes: int) -> npt.NDArray[np.uint8]:
 def _fill_parallel(key: bytes, buffer: npt.NDArray[np.uint8], nbytes: int, workers: int) -> None:
     """Each worker writes its own range from its own counter: the same bytes as in one go."""
     step = -(-nbytes // workers // _PIECE) * _PIECE
-    whole = memoryview(buffer)
     with ThreadPoolExecutor(workers) as pool:
         jobs = [
-            pool.submit(_fill, key, whole, first, min(first + step, nbytes))
+            pool.submit(_fill, key, buffer.data, first, min(first + step, nbytes))
             for first in range(0, nbytes, step)
         ]
         for job in jobs:

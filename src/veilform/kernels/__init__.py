@@ -84,10 +84,13 @@ def matmul(a: U64, b: U64 | PackedMatrix) -> U64:
         ValueError: wrong dtypes or shapes, or b was packed for another path.
     """
     a = _check.words("a", a)
-    at = selected()
     if isinstance(b, PackedMatrix):
         return _matmul_packed(a, b)
-    b = _check.words("b", b)
+    return _matmul_plain(a, _check.words("b", b))
+
+
+def _matmul_plain(a: U64, b: U64) -> U64:
+    at = selected()
     _check.matmul_shapes(a.shape, b.shape)
     if at.native is None:
         return reference.matmul(a, b)
@@ -152,9 +155,7 @@ def opened_share(y: U64, t: int, bits: int, lead: bool, q: U64, h: Any) -> U64:
     return out
 
 
-def opened_square(
-    y: U64, t: int, bits: int, lead: bool, q: U64, h: Any, q2: U64, qh: Any
-) -> U64:
+def opened_square(y: U64, t: int, bits: int, lead: bool, q: U64, h: Any, q2: U64, qh: Any) -> U64:
     """A share of x^2:  lead p^2 - 2 p (q - g h) + q2 - 2 g qh + g 2^(bits-t) h  mod 2^bits.
 
     q2 and qh are this party's shares of q^2 and q h. h and qh may be narrow or None.
@@ -211,9 +212,7 @@ def opened_product(
     return out
 
 
-def dpf_generate(
-    seeds0: U8, seeds1: U8, alpha: U64, payload: U64, n: int
-) -> tuple[U8, U8, U64]:
+def dpf_generate(seeds0: U8, seeds1: U8, alpha: U64, payload: U64, n: int) -> tuple[U8, U8, U64]:
     """Correction words for K point functions: payload at alpha, (0, 0) elsewhere.
 
     Boyle, Gilboa, Ishai (CCS 2016), figure 1, on a domain of n bits (1..20) with values in
@@ -235,7 +234,10 @@ def dpf_generate(
     alpha = _check.words("alpha", alpha)
     count = alpha.size
     _check.shape("alpha", alpha, (count,))
-    seeds0, seeds1 = _check.words("seeds0", seeds0, np.uint8), _check.words("seeds1", seeds1, np.uint8)
+    seeds0, seeds1 = (
+        _check.words("seeds0", seeds0, np.uint8),
+        _check.words("seeds1", seeds1, np.uint8),
+    )
     _check.shape("seeds0", seeds0, (count, 16))
     _check.shape("seeds1", seeds1, (count, 16))
     payload = _like("payload", payload, (count, 2))
@@ -247,7 +249,17 @@ def dpf_generate(
     cw_seeds, cw_bits = np.empty((count, n, 16), np.uint8), np.empty((count, n), np.uint8)
     final = np.empty((count, 2), np.uint64)
     at.dpf.dpf_generate(
-        at.code, at.threads, b"".join(reference.fixed_keys()), seeds0, seeds1, alpha, payload, n, cw_seeds, cw_bits, final
+        at.code,
+        at.threads,
+        b"".join(reference.fixed_keys()),
+        seeds0,
+        seeds1,
+        alpha,
+        payload,
+        n,
+        cw_seeds,
+        cw_bits,
+        final,
     )
     return cw_seeds, cw_bits, final
 
@@ -270,7 +282,10 @@ def dpf_lookup(
     y, table = _check.words("y", y), _check.words("table", table)
     count, size = y.size, 1 << n
     _check.shape("y", y, (count,))
-    seeds, cw_seeds = _check.words("seeds", seeds, np.uint8), _check.words("cw_seeds", cw_seeds, np.uint8)
+    seeds, cw_seeds = (
+        _check.words("seeds", seeds, np.uint8),
+        _check.words("cw_seeds", cw_seeds, np.uint8),
+    )
     cw_bits, final = _check.words("cw_bits", cw_bits, np.uint8), _like("final", final, (count, 2))
     _check.shape("seeds", seeds, (count, 16))
     _check.shape("cw_seeds", cw_seeds, (count, n, 16))
@@ -284,6 +299,17 @@ def dpf_lookup(
         return reference.dpf_lookup(party, seeds, cw_seeds, cw_bits, final, n, y, table)
     out = np.empty((count, table.shape[1], 2), np.uint64)
     at.dpf.dpf_lookup(
-        at.code, at.threads, b"".join(reference.fixed_keys()), party, seeds, cw_seeds, cw_bits, final, n, y, table, out
+        at.code,
+        at.threads,
+        b"".join(reference.fixed_keys()),
+        party,
+        seeds,
+        cw_seeds,
+        cw_bits,
+        final,
+        n,
+        y,
+        table,
+        out,
     )
     return out

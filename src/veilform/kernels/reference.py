@@ -21,7 +21,8 @@ _ZERO = np.uint64(0)
 
 def matmul(a: U64, b: U64) -> U64:
     """The product (..., m, k) @ (..., k, n)."""
-    return np.matmul(a, b)
+    out: U64 = np.matmul(a, b)
+    return out
 
 
 # --- Bilinear forms in an opened value ------------------------------------------------------
@@ -29,6 +30,11 @@ def matmul(a: U64, b: U64) -> U64:
 
 def _mask(bits: int) -> np.uint64:
     return np.uint64(2**bits - 1)
+
+
+def _reduced(x: Any, bits: int) -> U64:
+    out: U64 = x & _mask(bits)
+    return out
 
 
 def _public(y: U64, t: int, bits: int) -> tuple[U64, U64]:
@@ -53,12 +59,10 @@ def opened_share(y: U64, t: int, bits: int, lead: bool, q: U64, h: Any) -> U64:
     """Lead p - q + g h."""
     p, positive = _public(y, t, bits)
     out = _times_g(h, positive, t, bits) - q
-    return ((out + p) if lead else out) & _mask(bits)
+    return _reduced(out + p if lead else out, bits)
 
 
-def opened_square(
-    y: U64, t: int, bits: int, lead: bool, q: U64, h: Any, q2: U64, qh: Any
-) -> U64:
+def opened_square(y: U64, t: int, bits: int, lead: bool, q: U64, h: Any, q2: U64, qh: Any) -> U64:
     """Lead p^2 - 2 p (q - g h) + q2 - 2 g qh + g 2^(bits-t) h."""
     p, positive = _public(y, t, bits)
     two = np.uint64(2)
@@ -68,7 +72,7 @@ def opened_square(
         - two * _times_g(qh, positive, t, bits)
         + _times_g(_times_g(h, positive, t, bits), positive, t, bits)
     )
-    return ((out + p * p) if lead else out) & _mask(bits)
+    return _reduced(out + p * p if lead else out, bits)
 
 
 def opened_product(
@@ -86,7 +90,7 @@ def opened_product(
         - _times_g(haqb, pos_a, ta, bits)
         + _times_g(_times_g(hahb, pos_b, tb, bits), pos_a, ta, bits)
     )
-    return ((out + pa * pb) if lead else out) & _mask(bits)
+    return _reduced(out + pa * pb if lead else out, bits)
 
 
 # --- Distributed point functions ------------------------------------------------------------
@@ -130,9 +134,7 @@ def _convert(seeds: U8) -> U64:
     return np.ascontiguousarray(_mmo(fixed_keys()[2], seeds)).view("<u8").astype(np.uint64)
 
 
-def dpf_generate(
-    seeds0: U8, seeds1: U8, alpha: U64, payload: U64, n: int
-) -> tuple[U8, U8, U64]:
+def dpf_generate(seeds0: U8, seeds1: U8, alpha: U64, payload: U64, n: int) -> tuple[U8, U8, U64]:
     """Correction words of K keys: ((K, n, 16) seeds, (K, n) bits, (K, 2) final words)."""
     count = len(alpha)
     s0, s1 = _split_bit(seeds0)[0], _split_bit(seeds1)[0]
@@ -156,9 +158,7 @@ def dpf_generate(
     return cw_seeds, cw_bits, sign * (payload - _convert(s0) + _convert(s1))
 
 
-def dpf_expand(
-    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, final: U64, n: int
-) -> U64:
+def dpf_expand(party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, final: U64, n: int) -> U64:
     """Every party's share of the point function at every point: (K, 2^n, 2)."""
     count = len(seeds)
     s = _split_bit(seeds)[0].reshape(count, 1, 16)
