@@ -26,6 +26,10 @@ class Control(msgspec.Struct, tag=True, forbid_unknown_fields=True, frozen=True)
     """
 
 
+class _Nothing(Control, frozen=True):
+    """Never sent."""
+
+
 ControlT = TypeVar("ControlT", bound=Control)
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -45,13 +49,15 @@ def decode_control(payload: bytearray, types: tuple[type[ControlT], ...], peer: 
     """
     decoder = _decoder(types)
     try:
-        message: ControlT = decoder.decode(payload)
+        message = decoder.decode(payload)
+        if isinstance(message, types):
+            return message
+        raise ValueError("another message")
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         wanted = " or ".join(each.__name__ for each in types)
         raise ProtocolError(
             f"{peer} sent a control message that is no valid {wanted}: {printable(str(error), 200)}"
         ) from None
-    return message
 
 
 @functools.lru_cache(maxsize=256)
@@ -62,7 +68,8 @@ def _decoder(types: tuple[type[ControlT], ...]) -> msgspec.msgpack.Decoder[Any]:
         config = each.__struct_config__
         if not config.forbid_unknown_fields or config.tag is None:
             raise TypeError(f"{each.__name__} must keep its tag and refuse unknown fields")
-    return msgspec.msgpack.Decoder(Union[types])  # noqa: UP007 (a tuple of types)
+    # msgspec demands the tag only where there is a choice, so there always is one.
+    return msgspec.msgpack.Decoder(Union[(*types, _Nothing)])
 
 
 def printable(text: str, limit_bytes: int = TEXT_LIMIT_BYTES) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from typing import Any
@@ -108,6 +109,14 @@ def explain(error: Exception, whence: str) -> ConnectionFailed:
         if word in reason:
             return ConnectionFailed(f"no connection with {whence}: {why}")
     return ConnectionFailed(f"the handshake with {whence} failed: {reason}")
+
+
+def system_reason(error: Exception) -> str:
+    """The operating system's words for an error, in lower case as the middle of a sentence."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is not None and number > 0 and not isinstance(error, socket.gaierror):
+        return os.strerror(number).lower()
+    return str(getattr(error, "strerror", None) or error).lower()
 
 
 def close_quietly(connection: socket.socket) -> None:

@@ -22,7 +22,14 @@ from veilform.transport.certificates import Identity, host_name
 from veilform.transport.channel import Channel
 from veilform.transport.control import Control
 from veilform.transport.framing import PeerError
-from veilform.transport.handshake import close_quietly, explain, prepare, role_of, tls_context
+from veilform.transport.handshake import (
+    close_quietly,
+    explain,
+    prepare,
+    role_of,
+    system_reason,
+    tls_context,
+)
 from veilform.transport.links import Link, shaped
 from veilform.transport.settings import Settings
 from veilform.transport.sockets import TlsStream, drain
@@ -65,10 +72,9 @@ def connect(
     context = tls_context(identity, listening=False)
     try:
         plain = socket.create_connection((host, port), timeout_s)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except (OSError, OverflowError, UnicodeError) as error:
         raise ConnectionFailed(
-            f"cannot reach {whence}: {reason.lower()}; "
+            f"cannot reach {whence}: {system_reason(error)}; "
             f"start it with `veilform {expect.value}`, or check the address"
         ) from error
     try:
@@ -134,13 +140,14 @@ class Listener:
         self._handshake_timeout_s = handshake_timeout_s
         self._settings = settings
         self._link = link
+        if not 0 <= port < 2**16:
+            raise InputError(f"cannot listen at {host}:{port}: a port is a number below 65536")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=64)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+        except OSError as error:
             raise ConnectionFailed(
-                f"cannot listen at {host}:{port}: {reason.lower()}; "
+                f"cannot listen at {host}:{port}: {system_reason(error)}; "
                 "stop what uses it, or choose another address"
             ) from error
         self._socket.setblocking(False)
@@ -235,7 +242,7 @@ class Listener:
         except (BlockingIOError, ConnectionAbortedError):
             return  # it went away again
         except OSError as error:
-            raise ConnectionFailed(f"cannot accept a connection: {error.strerror}") from error
+            raise ConnectionFailed(f"cannot accept a connection: {system_reason(error)}") from error
         with self._lock:
             if self._closed or len(self._running) + len(self._arrivals) >= _HANDSHAKES_AT_ONCE:
                 close_quietly(plain)
