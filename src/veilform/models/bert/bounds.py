@@ -1,0 +1,134 @@
+"""What no wire can exceed, whatever the input: norms of the weights, and the fixed norm of a normalised row.
+
+A layer norm's row, before gain and bias, has length sqrt(d) at most. So every wire up to the next layer norm
+is bounded by norms of the weights, as long as the look-ups on the way were in range, which the run checks.
+Together they mean: an answer whose flag is 0 has no overflow anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from veilform.models.bert import names
+from veilform.models.bert.config import BertConfig
+from veilform.nn.attention import OFFSET
+
+Real = npt.NDArray[np.float64]
+Tensors = Mapping[str, npt.NDArray[np.float32]]
+
+SLACK = 1.02
+"""For the rounding of weights and activations to fixed point."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x W + b with W (in, out)."""
+
+    weight: Real
+    bias: Real
+
+    @classmethod
+    def read(cls, tensors: Tensors, name: str) -> Affine:
+        """From a checkpoint, where W is stored (out, in)."""
+        weight = np.asarray(tensors[name + ".weight"], np.float64).T
+        return cls(np.ascontiguousarray(weight), np.asarray(tensors[name + ".bias"], np.float64))
+
+    def after(self, norm: Gain) -> Affine:
+        """The same with a layer norm's gain and bias folded in: for a normalised row."""
+        return Affine(norm.gain[:, None] * self.weight, norm.bias @ self.weight + self.bias)
+
+    @property
+    def norm(self) -> float:
+        """The largest singular value of W."""
+        if not self.weight.size:
+            return 0.0
+        small = self.weight.T @ self.weight if self.weight.shape[0] > self.weight.shape[1] else (
+            self.weight @ self.weight.T
+        )  # fmt: skip
+        return math.sqrt(max(0.0, float(np.linalg.eigvalsh(small)[-1])))
+
+    def length(self, of_input: float) -> float:
+        """Bound on the length of the output row."""
+        return self.norm * of_input + float(np.linalg.norm(self.bias))
+
+    def element(self, of_input: float) -> float:
+        """Bound on any element of the output row."""
+        return float((np.linalg.norm(self.weight, axis=0) * of_input + np.abs(self.bias)).max())
+
+    def columns(self, start: int, stop: int) -> Affine:
+        """Some outputs only."""
+        return Affine(self.weight[:, start:stop], self.bias[start:stop])
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A layer norm's gain and bias."""
+
+    gain: Real
+    bias: Real
+
+    @classmethod
+    def read(cls, tensors: Tensors, name: str) -> Gain:
+        """From a checkpoint."""
+        gain, bias = (np.asarray(tensors[f"{name}.{part}"], np.float64) for part in ("weight", "bias"))
+        return cls(gain, bias)
+
+    def length(self) -> float:
+        """Bound on the length of gain x + bias for a normalised x."""
+        d = len(self.gain)
+        return float(np.abs(self.gain).max()) * math.sqrt(d) + float(np.linalg.norm(self.bias))
+
+
+@dataclass(frozen=True)
+class LayerBounds:
+    """Bounds on a layer's wires, as real numbers.
+
+    Attributes:
+        scores: |q k / sqrt(head size)| + 5.
+        values: an element of v.
+        attention_row, feedforward_row: length of a layer norm's input row.
+        inner: an element of the inner feed-forward plus 1.
+    """
+
+    scores: float
+    values: float
+    attention_row: float
+    inner: float
+    feedforward_row: float
+
+
+def layer_bounds(config: BertConfig, tensors: Tensors, index: int, before: Gain) -> LayerBounds:
+    """Bounds of layer ``index``, whose input row is normalised and then has gain and bias ``before``."""
+
+    def affine(part: str) -> Affine:
+        return Affine.read(tensors, names.layer(index, part))
+
+    root, size = math.sqrt(config.hidden_size), config.head_size
+    q, k, v = (affine(part).after(before) for part in (names.QUERY, names.KEY, names.VALUE))
+    heads = [(i, i + size) for i in range(0, config.hidden_size, size)]
+    scores = max(
+        q.columns(*cut).length(root) * k.columns(*cut).length(root) / math.sqrt(size) for cut in heads
+    )
+    # A head's output is a convex combination of its value rows.
+    context = math.sqrt(sum(v.columns(*cut).length(root) ** 2 for cut in heads))
+    attention_row = affine(names.ATTENTION_OUT).length(context) + before.length()
+
+    middle = Gain.read(tensors, names.layer(index, names.ATTENTION_NORM))
+    inner = affine(names.INNER).after(middle)
+    inner = Affine(inner.weight, inner.bias + 1)
+    outer = affine(names.OUT)
+    squares = inner.element(root) * inner.length(root)
+    bias = outer.bias + 3 / 8 * outer.weight.sum(0)
+    feedforward_row = outer.norm / 8 * squares + float(np.linalg.norm(bias)) + middle.length()
+    return LayerBounds(
+        scores=SLACK * scores + OFFSET,
+        values=SLACK * v.element(root),
+        attention_row=SLACK * attention_row,
+        inner=SLACK * inner.element(root),
+        feedforward_row=SLACK * feedforward_row,
+    )

@@ -1,0 +1,105 @@
+"""A checkpoint's weights as the secure program takes them: folded, scaled, rounded to ring elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from veilform import fixed, kernels
+from veilform.models.bert import names
+from veilform.models.bert.bounds import Affine, Gain, Tensors
+from veilform.models.bert.config import BertConfig
+from veilform.models.bert.secure import ServerWeights
+from veilform.nn.scales import CLASSIFIER, HIDDEN, POOL, WEIGHT, Scales
+from veilform.ring import Words
+
+Real = npt.NDArray[np.float64]
+WORD_SCALE = WEIGHT + 4
+"""Scale of a private embedding's rows."""
+
+
+def ring_weights(
+    config: BertConfig, tensors: Tensors, scales: Scales, private: bool = False
+) -> tuple[dict[str, Words], dict[str, Words]]:
+    """Weights and biases by the secure program's names, as ring elements.
+
+    Each layer norm's gain and bias are folded into what follows it: the next weights, and the diagonal of
+    the residual. In public mode the first layer's input comes complete from the client.
+    """
+    weights: dict[str, Words] = {}
+    biases: dict[str, Words] = {}
+    for name, value, scale in _tensors(config, tensors, scales, private):
+        store = biases if name.startswith("+") else weights
+        store[name.removeprefix("+")] = fixed.encode(value, scale)
+    return weights, biases
+
+
+def server_weights(weights: dict[str, Words], biases: dict[str, Words]) -> ServerWeights:
+    """The same, packed for the kernels."""
+    packed = {n: kernels.pack(w) if w.ndim == 2 else w for n, w in weights.items()}
+    return ServerWeights(packed, biases)
+
+
+def _tensors(
+    config: BertConfig, tensors: Tensors, scales: Scales, private: bool
+) -> Iterator[tuple[str, Real, int]]:
+    """(name, value, scale); a bias has a plus before its weight's name."""
+    d = config.hidden_size
+    before = Gain(np.ones(d), np.zeros(d))
+    if private:
+        yield from _embedding(tensors, scales)
+        before = Gain.read(tensors, names.EMBEDDING_NORM)
+    wide = HIDDEN + WEIGHT
+    for i, layer in enumerate(scales.layers):
+
+        def affine(part: str, index: int = i) -> Affine:
+            return Affine.read(tensors, names.layer(index, part))
+
+        name = f"layer.{i}."
+        q, k, v = (affine(part).after(before) for part in (names.QUERY, names.KEY, names.VALUE))
+        root = math.sqrt(config.head_size)
+        yield name + "qkv", np.concatenate([q.weight / root, k.weight, v.weight], axis=1), WEIGHT
+        yield "+" + name + "qkv", np.concatenate([q.bias / root, k.bias, v.bias]), wide
+
+        projection, at = affine(names.ATTENTION_OUT), layer.attention
+        out = at.output + at.weight
+        yield name + "projection", projection.weight, at.weight
+        yield "+" + name + "projection", projection.bias + before.bias, out
+        yield name + "attention_gain", before.gain, out - HIDDEN
+
+        middle = Gain.read(tensors, names.layer(i, names.ATTENTION_NORM))
+        inner, outer = affine(names.INNER).after(middle), affine(names.OUT)
+        yield name + "inner", inner.weight, WEIGHT
+        yield "+" + name + "inner", inner.bias + 1, wide
+        out = 2 * HIDDEN + 3 + layer.outer
+        rounded = np.rint(outer.weight * 2.0**layer.outer) * 2.0**-layer.outer
+        yield name + "outer", rounded / 8, layer.outer + 3
+        yield "+" + name + "outer", outer.bias + 3 / 8 * rounded.sum(0) + middle.bias, out
+        yield name + "feedforward_gain", middle.gain, out - HIDDEN
+        before = Gain.read(tensors, names.layer(i, names.OUT_NORM))
+    yield from _head(config, tensors, before)
+
+
+def _embedding(tensors: Tensors, scales: Scales) -> Iterator[tuple[str, Real, int]]:
+    words, positions, types = (
+        np.asarray(tensors[n], np.float64) for n in (names.WORDS, names.POSITIONS, names.TYPES)
+    )
+    yield "words", words, WORD_SCALE
+    yield "+words", positions[: scales.length] + types[0], WORD_SCALE
+
+
+def _head(config: BertConfig, tensors: Tensors, before: Gain) -> Iterator[tuple[str, Real, int]]:
+    pooled = HIDDEN + POOL
+    classifier = Affine.read(tensors, names.CLASSIFIER)
+    if config.pooling == "cls":
+        pooler = Affine.read(tensors, names.POOLER).after(before)
+        yield "pooler", pooler.weight, WEIGHT
+        yield "+pooler", pooler.bias, HIDDEN + WEIGHT
+        pooled = HIDDEN
+    else:
+        classifier = classifier.after(before)
+    yield "classifier", classifier.weight, CLASSIFIER
+    yield "+classifier", classifier.bias, pooled + CLASSIFIER

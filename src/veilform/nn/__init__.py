@@ -1,0 +1,1 @@
+"""Secure layers, each a short composition of protocols."""

@@ -1,0 +1,41 @@
+"""From the last layer to the answer: pooling, classifier, reveal."""
+
+from __future__ import annotations
+
+from veilform.masks import Row, Transpose
+from veilform.nn.scales import PoolerScales
+from veilform.protocol.effects import Protocol
+from veilform.protocol.linear import linear
+from veilform.protocol.lookup import Interpolated, interpolate
+from veilform.protocol.multiply import matmul
+from veilform.protocol.opening import open_value
+from veilform.protocol.party import Party
+from veilform.protocol.share import preshare
+from veilform.values import Additive, Array, Opened, Preshared, Weight
+
+
+def mean_pool(me: Party, x: Preshared, weights: Opened) -> Protocol[Preshared]:
+    """(B, 1, D): the client's weights (B, S, 1) times the rows, summed; scales add up."""
+    rows = yield from open_value(me, x)
+    pooled = yield from matmul(me, weights.view(Transpose()), rows)
+    return (yield from preshare(me, pooled))
+
+
+def first_token_pool(
+    me: Party,
+    x: Preshared,
+    weight: Weight,
+    bias: Array | None,
+    scales: PoolerScales,
+    checks: list[Interpolated],
+) -> Protocol[Preshared]:
+    """(B, 1, D): tanh(first row W + b), at scale HIDDEN."""
+    wide = yield from linear(me, [(x.view(Row(0)), weight)], bias)
+    moved = wide.share
+    if me.lead:
+        moved = moved + me.ring.constant(2 * scales.limit)
+    curve = yield from interpolate(me, Additive(moved), scales.table)
+    checks.append(curve)
+    opened = yield from open_value(me, curve.value, scales.shift)
+    share = me.opened_share(opened.y, opened.shift, opened.q, opened.h)
+    return (yield from preshare(me, Additive(share)))

@@ -1,0 +1,40 @@
+"""Layer norm without its gain and bias, which the server folds into the weights that follow."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from veilform.masks import Centre
+from veilform.nn.scales import NormScales
+from veilform.protocol.effects import Protocol
+from veilform.protocol.lookup import Interpolated, interpolate
+from veilform.protocol.multiply import multiply, square
+from veilform.protocol.opening import open_value
+from veilform.protocol.party import Party
+from veilform.protocol.share import preshare
+from veilform.protocol.truncate import truncate
+from veilform.values import Additive, Preshared
+
+
+def normalise(
+    me: Party, x: Preshared, scales: NormScales, checks: list[Interpolated]
+) -> Protocol[Preshared]:
+    """(x - mean) / sqrt(variance + eps) over the last axis, at scale HIDDEN.
+
+    The row is centred as d x - sum(x), without a division; sqrt(d / sum of squares) of the centred row c
+    then normalises it whatever its unit. c is opened once: its square and its product both come of that.
+
+    Args:
+        x: (B, S, D) at ``scales.input``.
+        checks: takes the range check of this layer.
+    """
+    centred = yield from open_value(me, x.view(Centre()), scales.centre_shift)
+    squares = yield from square(me, centred)
+    total = squares.share.sum(-1, keepdims=True)
+    if me.lead:
+        total = total + np.uint64(scales.epsilon)
+    root = yield from interpolate(me, Additive(me.ring.reduce(total)), scales.table)
+    checks.append(root)
+    opened = yield from open_value(me, root.value, scales.rsqrt_shift)
+    wide = yield from multiply(me, centred, opened)
+    return (yield from truncate(me, (yield from preshare(me, wide)), scales.output_shift))
