@@ -124,7 +124,7 @@ def _matmul_packed(a: U64, b: PackedMatrix) -> U64:
 def _like(name: str, array: Any, expected: tuple[int, ...]) -> U64:
     array = _check.words(name, array)
     _check.shape(name, array, expected)
-    return array  # type: ignore[no-any-return]
+    return array
 
 
 def _narrow_like(name: str, array: Any, expected: tuple[int, ...]) -> Any:
