@@ -316,3 +316,34 @@ def test_a_peer_that_reads_nothing_meets_the_deadline() -> None:
     ):
         repeat(lambda: channel.send_data([bytes(900)]), 10)
     theirs.close()
+
+
+class Interrupted(Stream):
+    """A stream on which someone presses Ctrl-C."""
+
+    def send_all(self, buffers: object, timeout_s: float) -> None:
+        pass
+
+    def receive_exactly_into(self, view: memoryview, timeout_s: float) -> int:
+        raise KeyboardInterrupt
+
+    def close(self, linger_s: float = 0.0) -> None:
+        pass
+
+
+def test_an_interrupted_receive_is_not_continued() -> None:
+    with Channel(Interrupted(), CLIENT) as channel:
+        with pytest.raises(KeyboardInterrupt):
+            channel.receive_data(1)
+        with pytest.raises(ConnectionFailed, match="receiving from the client was interrupted"):
+            channel.receive_data(1)
+
+
+def test_flush_meets_the_deadline() -> None:
+    theirs, ours = stream_pair(capacity_bytes=1)
+    limits = Settings(timeout_s=0.05, slowest_bytes_per_s=1.0, close_timeout_s=0.05)
+    with Channel(ours, CLIENT, limits) as channel:
+        channel.send_data([bytes(100)])  # has 100 s by its length
+        with pytest.raises(ConnectionFailed, match=r"the client has taken nothing for 0\.05 s"):
+            channel.flush()
+    theirs.close()

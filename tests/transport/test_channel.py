@@ -278,3 +278,22 @@ def test_any_sequence_of_messages_arrives(messages: list[tuple[str, Any]]) -> No
             else:
                 assert server.receive_control(Ask) == Ask(content, len(content))
         assert client.counters.snapshot().sent == server.counters.snapshot().received
+
+
+def test_a_sink_that_fails_tells_the_peer(loopback_pair: Pair) -> None:
+    client, server = loopback_pair
+
+    class Full(io.BytesIO):
+        def write(self, content: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    client.send_bulk([bytes(10)], 10)
+    with pytest.raises(OSError, match="No space left"):
+        server.receive_bulk_into(Full(), 10)
+    with pytest.raises(PeerError, match="the server reports: a bulk transfer could not be stored"):
+        client.receive_data(1)
+
+
+def test_a_receiver_names_what_it_allows(loopback_pair: Pair) -> None:
+    with pytest.raises(TypeError, match="say which control messages are allowed"):
+        loopback_pair[0].receive_control()

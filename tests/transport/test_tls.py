@@ -405,3 +405,16 @@ def test_closing_from_another_thread_wakes_a_receiver(
     with pytest.raises(ConnectionFailed):
         waiting.result(5)
     server.close()
+
+
+def test_closing_the_listener_ends_handshakes_under_way(
+    identities: Identities, in_background: Background
+) -> None:
+    listener = Listener(HOST, 0, identities[DEALER], handshake_timeout_s=60.0)
+    with socket.create_connection((HOST, listener.port)) as stranger:
+        stranger.sendall(b"\x16\x03\x01")  # the beginning of a handshake
+        with pytest.raises(ConnectionFailed, match="nobody connected"):
+            listener.accept({CLIENT}, 0.1)
+        start = time.monotonic()
+        listener.close()
+        assert time.monotonic() - start < 10.0
