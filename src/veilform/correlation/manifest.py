@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import msgspec
 
@@ -24,7 +25,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """The correlations of a run in order, and the size of every message each way.
 
     Attributes:
-        model: digest of the model the run is for.
+        model: digest of the model and scales the run is for.
+        weights: the server's weights as the dealer holds them masked; "" if the run has none.
         ring_bits: 64 in the product.
         batch, length: texts in a run, and their padded length.
         specs: in the order in which the program takes them.
@@ -32,6 +34,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """
 
     model: str
+    weights: str
     ring_bits: int
     batch: int
     length: int
@@ -69,6 +72,22 @@ class Manifest(msgspec.Struct, frozen=True):
     def dealt_bytes(self, role: Role) -> int:
         """Bytes from the dealer to ``role``."""
         return sum(dealt_bytes(spec, role, self.ring_bits) for spec in self.specs)
+
+    def check_size(self, limit: int) -> None:
+        """Refuses a manifest whose arrays are larger than ``limit`` bytes in all, before any is made.
+
+        Raises:
+            ProtocolError: it is too large, or a shape is negative.
+        """
+        total = 0
+        for spec in self.specs:
+            for role in (CLIENT, SERVER):
+                for field in spec.fields(role, self.ring_bits):
+                    if any(n < 0 for n in field.shape) or not 0 < field.bits <= 64:
+                        raise ProtocolError(f"the manifest's {spec.name} has an impossible field")
+                    total += 8 * math.prod(field.shape)
+            if total > limit:
+                raise ProtocolError(f"the manifest asks for more than {limit} bytes of randomness")
 
     @property
     def correction_bytes(self) -> int:

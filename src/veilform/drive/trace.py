@@ -84,9 +84,11 @@ class Trace:
     results: dict[Role, Any]
     ring_bits: int
 
-    def manifest(self, model: str, batch: int, length: int) -> Manifest:
-        """The manifest that binds this trace to a model and an input shape."""
-        return Manifest(model, self.ring_bits, batch, length, self.specs, self.up, self.down)
+    def manifest(self, model: str, batch: int, length: int, weights: str = "") -> Manifest:
+        """The manifest that binds this trace to a model, its masked weights, and an input shape."""
+        return Manifest(
+            model, weights, self.ring_bits, batch, length, self.specs, self.up, self.down
+        )
 
     @property
     def messages(self) -> int:

@@ -19,6 +19,8 @@ HIDDEN = 12
 """Scale of a layer's input: the normalised row."""
 WEIGHT = 12
 """Scale of the weights that make queries, keys, values, and the inner feed-forward."""
+WORDS = 16
+"""Scale of a private embedding's rows."""
 SCORE = 12
 """Scale of an attention score once truncated; its square is at twice that."""
 LOGIT = 14

@@ -13,12 +13,10 @@ from veilform.models.bert import names
 from veilform.models.bert.bounds import Affine, Gain, Tensors
 from veilform.models.bert.config import BertConfig
 from veilform.models.bert.secure import ServerWeights
-from veilform.nn.scales import CLASSIFIER, HIDDEN, POOL, WEIGHT, Scales
+from veilform.nn.scales import CLASSIFIER, HIDDEN, POOL, WEIGHT, WORDS, Scales
 from veilform.ring import Words
 
 Real = npt.NDArray[np.float64]
-WORD_SCALE = WEIGHT + 4
-"""Scale of a private embedding's rows."""
 
 
 def ring_weights(
@@ -87,8 +85,8 @@ def _embedding(tensors: Tensors, scales: Scales) -> Iterator[tuple[str, Real, in
     words, positions, types = (
         np.asarray(tensors[n], np.float64) for n in (names.WORDS, names.POSITIONS, names.TYPES)
     )
-    yield "words", words, WORD_SCALE
-    yield "+words", positions[: scales.length] + types[0], WORD_SCALE
+    yield "words", words, WORDS
+    yield "+words", positions[: scales.length] + types[0], WORDS
 
 
 def _head(config: BertConfig, tensors: Tensors, before: Gain) -> Iterator[tuple[str, Real, int]]:

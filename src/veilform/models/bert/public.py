@@ -115,7 +115,7 @@ def export_public(folder: Path, out_dir: Path) -> None:
         out_dir.mkdir(parents=True, exist_ok=True)
         if any(out_dir.iterdir()):
             raise InputError(f"{str(out_dir)!r} holds files already. Choose an empty folder")
-        for name in (checkpoint.CONFIG, checkpoint.TOKENIZER, CALIBRATION):
+        for name in (checkpoint.CONFIG, checkpoint.TOKENIZER):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, out_dir / name)
         source.export(names.PUBLIC, out_dir / EMBEDDINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from veilform.nn.scales import (
     HIDDEN,
     SCORE,
     WEIGHT,
+    WORDS,
     AttentionScales,
     LayerScales,
     NormScales,
@@ -38,25 +40,47 @@ WEIGHT_BITS = (10, 14)
 def plan_scales(
     config: BertConfig, tensors: Tensors, calibration: Calibration, length: int, private: bool = False
 ) -> Scales:
-    """The scale table of a model for texts padded to ``length``.
+    """The scale table of a model for texts padded to ``length``; see :func:`plan_lengths`."""
+    return plan_lengths(config, tensors, calibration, [length], private)[0]
+
+
+def plan_lengths(
+    config: BertConfig,
+    tensors: Tensors,
+    calibration: Calibration,
+    lengths: Sequence[int],
+    private: bool = False,
+) -> tuple[Scales, ...]:
+    """The scale tables of a model, one a padded length. They differ in the denominators' windows only.
+
+    Args:
+        private: whether the look-up of words is secure too.
 
     Raises:
         ModelError: when a wire cannot be bounded within the ring; it says which.
     """
-    layers = []
-    before = Gain.read(tensors, names.EMBEDDING_NORM)
-    for i, measured in enumerate(calibration.layers):
-        bounds = layer_bounds(config, tensors, i, before)
-        try:
-            layers.append(_layer(config, bounds, measured, length))
-        except ModelError as error:
-            raise ModelError(f"layer {i}: {error}") from None
-        before = Gain.read(tensors, names.layer(i, names.OUT_NORM))
+    gains = [Gain.read(tensors, names.EMBEDDING_NORM)]
+    gains += [
+        Gain.read(tensors, names.layer(i, names.OUT_NORM)) for i in range(config.num_hidden_layers)
+    ]
+    bounds = [
+        layer_bounds(config, tensors, i, gains[i]) for i in range(config.num_hidden_layers)
+    ]
     embedding = None
     if private:
         row = _embedding_row(tensors)
-        embedding = _norm(config, row, calibration.embedding_variance.whole, WEIGHT + 4)
-    return Scales(length, tuple(layers), embedding, _pooler(config, tensors, calibration, before))
+        embedding = _norm(config, row, calibration.embedding_variance.whole, WORDS)
+    pooler = _pooler(config, tensors, calibration, gains[-1])
+    planned = []
+    for length in lengths:
+        layers = []
+        for i, (bound, measured) in enumerate(zip(bounds, calibration.layers, strict=True)):
+            try:
+                layers.append(_layer(config, bound, measured, length))
+            except ModelError as error:
+                raise ModelError(f"layer {i}: {error}") from None
+        planned.append(Scales(length, tuple(layers), embedding, pooler))
+    return tuple(planned)
 
 
 def _layer(
@@ -102,7 +126,8 @@ def _attention(
     if value_scale < HIDDEN - 4:
         raise ModelError("the values are too large for their scale; distil with a smaller range")
     low_bits, high_bits = math.log2(lowest / 2.0 ** (2 * SCORE)), math.log2(highest / 2.0 ** (2 * SCORE))
-    context_scale = max(0, math.ceil(HIDDEN + 1 - low_bits))
+    # It may be negative. The sum of both scales does not depend on the length, so neither do the weights.
+    context_scale = math.ceil(HIDDEN + 1 - low_bits)
     reciprocal_scale = math.ceil(FINE + high_bits)
     output = context_scale + reciprocal_scale
     return AttentionScales(

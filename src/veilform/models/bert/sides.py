@@ -1,0 +1,194 @@
+"""A model as each side holds it: the server's with its weights, the client's without."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from veilform import fixed, prg
+from veilform.correlation.manifest import Manifest
+from veilform.correlation.weights import dealer_part
+from veilform.drive.trace import Trace, trace
+from veilform.errors import InputError, ModelError
+from veilform.models import checkpoint
+from veilform.models.bert import validate
+from veilform.models.bert.calibration import CALIBRATION, Calibration
+from veilform.models.bert.compile import ring_weights, server_weights
+from veilform.models.bert.config import BertConfig
+from veilform.models.bert.names import expected_shapes
+from veilform.models.bert.public import PublicPart, export_public
+from veilform.models.bert.scaling import plan_lengths
+from veilform.models.bert.secure import Inputs, SecureBert, ServerWeights
+from veilform.models.text import BUCKETS, TokenBatch
+from veilform.nn.scales import HIDDEN, POOL, Scales
+from veilform.protocol.tables import Table
+from veilform.ring import Words
+
+SCALES = "scales.json"
+_MOST_SCALES_BYTES = 4 << 20
+
+
+class ScaleTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model's scales for every padded length, and whether its words are looked up privately."""
+
+    private_embedding: bool
+    lengths: tuple[Scales, ...]
+
+    def at(self, length: int) -> Scales:
+        """The scales for texts padded to ``length``.
+
+        Raises:
+            InputError: for a length that the model does not have.
+        """
+        for scales in self.lengths:
+            if scales.length == length:
+                return scales
+        known = ", ".join(str(s.length) for s in self.lengths)
+        raise InputError(f"the model has no padded length {length}; it has {known}")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of one run: how many texts, padded to how many tokens."""
+
+    batch: int
+    length: int
+
+
+class Side:
+    """What both sides derive alike: programs, traces, manifests."""
+
+    def __init__(self, config: BertConfig, digest: str, scales: ScaleTable) -> None:
+        self.config = config
+        self.model = digest
+        self.scales = scales
+
+    def program(self, shape: Shape) -> SecureBert:
+        """The secure program for one input shape."""
+        scales = self.scales.at(shape.length)
+        return SecureBert(self.config, scales, shape.batch, self.scales.private_embedding)
+
+    @functools.lru_cache(maxsize=32)  # noqa: B019 - a side lives as long as its process
+    def trace(self, shape: Shape) -> Trace:
+        """What a run of this shape takes and sends."""
+        return trace(self.program(shape).abstract)
+
+    def manifest(self, shape: Shape, weights: str) -> Manifest:
+        """What binds a stock to this model, these masked weights and this shape."""
+        return self.trace(shape).manifest(
+            self.run_digest(shape.length), shape.batch, shape.length, weights
+        )
+
+    @functools.lru_cache(maxsize=32)  # noqa: B019
+    def run_digest(self, length: int) -> str:
+        """Of the model, its scales, and the very tables that follow: sides that differ in a bit must not run."""
+        scales = self.scales.at(length)
+        hasher = hashlib.sha256(self.model.encode() + msgspec.json.encode(scales))
+        for table in _tables(scales):
+            hasher.update(table.columns.tobytes() + table.high_column.tobytes())
+        return hasher.hexdigest()
+
+
+def _tables(scales: Scales) -> Iterator[Table]:
+    for layer in scales.layers:
+        yield from (layer.attention.table, layer.attention_norm.table, layer.feedforward_norm.table)
+    yield from (part.table for part in (scales.embedding, scales.pooler) if part is not None)
+
+
+class ServerSide(Side):
+    """A full checkpoint, ready to serve."""
+
+    def __init__(self, folder: Path, private_embedding: bool = False) -> None:
+        """Reads, checks and scales a checkpoint folder.
+
+        Raises:
+            ModelError: when it cannot be served; every reason is listed.
+        """
+        config = validate.check(folder)
+        if not (folder / CALIBRATION).is_file():
+            raise ModelError(
+                f"{folder} has no {CALIBRATION}: run `veilform calibrate` on it with typical texts"
+            )
+        digest = checkpoint.model_digest(folder)
+        calibration = Calibration.load(folder)
+        if calibration.model != digest:
+            raise ModelError(
+                f"{CALIBRATION} in {folder} was measured on another model; calibrate again"
+            )
+        tensors = checkpoint.Checkpoint.open(folder).load(expected_shapes(config))
+        lengths = tuple(n for n in BUCKETS if n <= config.max_position_embeddings)
+        planned = plan_lengths(config, tensors, calibration, lengths, private_embedding)
+        super().__init__(config, digest, ScaleTable(private_embedding, planned))
+        self.folder = folder
+        # Weights and biases are the same at every length, but that a private embedding has as many
+        # positions in its bias as there are: the longest has them all.
+        self.weights, biases = ring_weights(config, tensors, planned[-1], private_embedding)
+        self._packed = server_weights(self.weights, biases)
+
+    def server_weights(self, length: int) -> ServerWeights:
+        """Packed weights, and the biases for one length."""
+        biases = dict(self._packed.biases)
+        if self.scales.private_embedding:
+            biases["words"] = biases["words"][:length]
+        return ServerWeights(self._packed.weights, biases)
+
+    def masked(self, seed: bytes) -> Iterator[Words]:
+        """What the dealer gets: s = P - W of each weight, in order."""
+        return (dealer_part(seed, name, w) for name, w in self.weights.items())
+
+
+class ClientSide(Side):
+    """The public part of a model, and its scales."""
+
+    def __init__(self, folder: Path) -> None:
+        """Reads a folder that :func:`publish` made.
+
+        Raises:
+            ModelError: when it is none.
+        """
+        public = PublicPart.load(folder)
+        content = checkpoint.read_bytes(folder, SCALES, _MOST_SCALES_BYTES)
+        try:
+            scales = msgspec.json.decode(content, type=ScaleTable)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ModelError(f"{SCALES} in {folder} is malformed: {error}") from None
+        super().__init__(public.config, public.digest, scales)
+        self.public = public
+
+    def inputs(self, batch: TokenBatch) -> Inputs:
+        """Padded texts as the secure program takes them."""
+        length = batch.ids.shape[1]
+        bits = self.scales.at(length).layers[0].attention.mask_bits
+        tokens = batch.mask.sum(axis=1, keepdims=True)
+
+        def column(scale: int) -> Words:
+            shared = np.rint(2.0**scale / tokens) * batch.mask
+            return shared.astype(np.uint64)[..., None]
+
+        if self.scales.private_embedding:
+            rows = np.zeros((*batch.ids.shape, self.config.vocab_size), np.uint64)
+            np.put_along_axis(rows, batch.ids[..., None], np.uint64(1), axis=2)
+        else:
+            rows = fixed.encode(self.public.embed(batch.ids, batch.types), HIDDEN)
+        return Inputs(rows, column(bits), column(POOL))
+
+
+def publish(server: ServerSide, out_dir: Path) -> None:
+    """Writes the folder that a client needs: config, tokenizer, public embeddings, scales, digest.
+
+    Raises:
+        InputError: ``out_dir`` holds files, or cannot be written.
+    """
+    export_public(server.folder, out_dir)
+    (out_dir / SCALES).write_bytes(msgspec.json.format(msgspec.json.encode(server.scales), indent=1))
+
+
+def fresh_weights() -> tuple[str, bytes]:
+    """An id for masked weights, and the seed of their common part P."""
+    return prg.fresh_seed().hex(), prg.fresh_seed()

@@ -1,0 +1,188 @@
+"""The client: sends nothing in the clear, learns the answer and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from veilform import fixed
+from veilform.correlation.manifest import Manifest
+from veilform.correlation.masks import corrections
+from veilform.correlation.store import StockStore
+from veilform.correlation.weights import common_part, packed
+from veilform.drive import network
+from veilform.errors import ProtocolError, RangeError
+from veilform.models.bert.secure import Answer
+from veilform.models.bert.sides import ClientSide, Shape
+from veilform.models.text import TokenBatch
+from veilform.nn.scales import LOGIT
+from veilform.roles import CLIENT
+from veilform.serve import messages as say
+from veilform.serve.server import DEALING_S
+from veilform.transport import HEADER_BYTES, Channel, Kind, Traffic
+from veilform.words import pack
+
+Logits = npt.NDArray[np.float64]
+
+
+class InferenceCost(NamedTuple):
+    """What one inference took. Bytes are as counted on the channel, frame headers included.
+
+    Attributes:
+        online_seconds: from the input to the answer.
+        offline_seconds: dealing, and what client and server prepared before the input.
+        bytes_client_to_server, bytes_server_to_client, messages: online.
+        offline_bytes: dealer to both parties, and client to server ahead.
+    """
+
+    online_seconds: float
+    offline_seconds: float
+    bytes_client_to_server: int
+    bytes_server_to_client: int
+    messages: int
+    offline_bytes: int
+
+
+class _Prepared(NamedTuple):
+    stock: str
+    manifest: Manifest
+    seconds: float
+
+
+class Client:
+    """A connection to one server and one dealer.
+
+    Args:
+        side: the public part of the model.
+        store: where this client keeps its stocks.
+        connect_server, connect_dealer: open the channels.
+
+    Raises:
+        ConnectionFailed, ProtocolError: the server or dealer cannot be reached, or serves another model.
+    """
+
+    def __init__(
+        self,
+        side: ClientSide,
+        store: StockStore,
+        connect_server: Callable[[], Channel],
+        connect_dealer: Callable[[], Channel],
+    ) -> None:
+        self.side = side
+        self._store = store
+        self._ready: dict[Shape, deque[_Prepared]] = {}
+        self._dealer = connect_dealer()
+        try:
+            self._server = connect_server()
+        except BaseException:
+            self._dealer.close()
+            raise
+        try:
+            self._server.send_control(say.Hello(say.PROTOCOL, side.model))
+            welcome = self._server.receive_control(say.Welcome)
+            if welcome.protocol != say.PROTOCOL:
+                raise ProtocolError(
+                    f"the server speaks protocol {welcome.protocol}, this program {say.PROTOCOL}"
+                )
+        except BaseException:
+            self.close()
+            raise
+        self._weights = welcome.weights
+        shapes = side.trace(Shape(1, side.scales.lengths[0].length)).manifest("", 1, 1).weight_shapes
+        self._common = packed(
+            {name: common_part(welcome.seed, name, shape) for name, shape in shapes.items()}
+        )
+
+    def prepare(self, shape: Shape) -> float:
+        """Has one stock dealt for runs of this shape, ahead of its use. Returns the seconds it took."""
+        start = time.perf_counter()
+        manifest = self.side.manifest(shape, self._weights)
+        self._dealer.send_control(
+            say.Order(say.PROTOCOL, manifest.encode()), limit=say.MOST_MANIFEST_BYTES
+        )
+        dealt = self._dealer.receive_control(say.Dealt, timeout_s=DEALING_S)
+        content = self._dealer.receive_bulk(manifest.dealt_bytes(CLIENT))
+        self._store.put(dealt.stock, manifest, dealt.seed, [content])
+        self._server.send_control(
+            say.Offer(dealt.stock, manifest.digest, shape.batch, shape.length)
+        )
+        ahead = corrections(manifest, dealt.seed, self._common)
+        self._server.send_bulk(
+            (pack(words, manifest.ring_bits) for words in ahead), manifest.correction_bytes
+        )
+        stored = self._server.receive_control(say.Stored, timeout_s=DEALING_S)
+        if stored.stock != dealt.stock:
+            raise ProtocolError("the server stored another stock than it was offered")
+        seconds = time.perf_counter() - start
+        self._ready.setdefault(shape, deque()).append(_Prepared(dealt.stock, manifest, seconds))
+        return seconds
+
+    def infer(self, batch: TokenBatch) -> tuple[Logits, InferenceCost]:
+        """Logits (texts, labels) of padded texts; takes a prepared stock, or has one dealt.
+
+        Raises:
+            RangeError: a value left its calibrated range, so there is no answer.
+            ConnectionFailed, ProtocolError, StockError: the run broke off; its stock is burnt.
+        """
+        shape = Shape(*batch.ids.shape)
+        if not self._ready.get(shape):
+            self.prepare(shape)
+        prepared = self._ready[shape].popleft()
+        before, start = self._server.counters.snapshot(), time.perf_counter()
+        stock = self._store.claim(prepared.stock, prepared.manifest)
+        self._server.send_control(
+            say.Begin(say.PROTOCOL, self.side.model, prepared.manifest.digest, prepared.stock)
+        )
+        begun = self._server.receive_control(say.Begun)
+        if begun.stock != prepared.stock:
+            raise ProtocolError("the server began with another stock")
+        program = self.side.program(shape).client(self.side.inputs(batch))
+        answer: Answer = network.run(program, stock, self._server)
+        seconds = time.perf_counter() - start
+        if np.any(answer.flag):
+            raise RangeError(
+                "a value left the range that the model was calibrated for, so there is no answer; "
+                "shorten or rephrase the text, or calibrate the model on texts like it"
+            )
+        moved = self._server.counters.snapshot() - before
+        return fixed.decode(answer.logits, LOGIT), _cost(moved, prepared, seconds)
+
+    def close(self) -> None:
+        """Ends both connections."""
+        self._dealer.close()
+        if hasattr(self, "_server"):
+            self._server.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _cost(moved: Traffic, prepared: _Prepared, seconds: float) -> InferenceCost:
+    up, down = moved.sent[Kind.DATA], moved.received[Kind.DATA]
+    return InferenceCost(
+        online_seconds=seconds,
+        offline_seconds=prepared.seconds,
+        bytes_client_to_server=up.wire_bytes,
+        bytes_server_to_client=down.wire_bytes,
+        messages=up.frames + down.frames,
+        offline_bytes=prepared.manifest.offline_bytes,
+    )
+
+
+def predicted_bytes(sizes: Sequence[int]) -> int:
+    """Bytes of messages on the wire, frame headers included: what :class:`InferenceCost` will count."""
+    return sum(sizes) + HEADER_BYTES * len(sizes)

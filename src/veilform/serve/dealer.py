@@ -1,0 +1,147 @@
+"""The dealer's process: masked weights in, stocks out. It never sees an input, an answer or a weight."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from veilform import prg
+from veilform.correlation import weights as split
+from veilform.correlation.deal import Dealing
+from veilform.correlation.manifest import Manifest
+from veilform.correlation.store import new_id
+from veilform.errors import ProtocolError, StockError
+from veilform.ring import Words
+from veilform.roles import CLIENT, SERVER, Role
+from veilform.serve import messages as say
+from veilform.serve.service import IDLE_S, Service
+from veilform.transport import Channel, Listener
+
+log = logging.getLogger("veilform")
+
+MOST_PENDING = 64
+PENDING_S = 900.0
+"""A stock that the server does not collect within this time is thrown away."""
+
+
+@dataclass(frozen=True, repr=False)
+class _Pending:
+    manifest: str
+    seed: bytes
+    parts: list[memoryview]
+    total: int
+    made: float
+
+
+class Dealer:
+    """Serves clients and servers of one deployment. Keeps masked weights and uncollected stocks in memory."""
+
+    def __init__(self) -> None:
+        self._weights: dict[str, Mapping[str, object]] = {}
+        self._shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+        self._pending: dict[str, _Pending] = {}
+        self._lock = threading.Lock()
+
+    def service(self, listener: Listener) -> Service:
+        """This dealer behind a listener."""
+        return Service(listener, (CLIENT, SERVER), self.serve)
+
+    def serve(self, channel: Channel, role: Role) -> None:
+        """One party's requests, until it leaves."""
+        while True:
+            if role is CLIENT:
+                order = channel.receive_control(
+                    say.Order, limit=say.MOST_MANIFEST_BYTES, timeout_s=IDLE_S
+                )
+                _check_protocol(order.protocol)
+                self._deal(channel, Manifest.decode(order.manifest))
+                continue
+            asked = channel.receive_control(
+                say.Register, say.Collect, limit=say.MOST_MANIFEST_BYTES, timeout_s=IDLE_S
+            )
+            _check_protocol(asked.protocol)
+            if isinstance(asked, say.Register):
+                self._register(channel, asked)
+            else:
+                self._hand_out(channel, asked)
+
+    def _register(self, channel: Channel, asked: say.Register) -> None:
+        total = split.dealer_bytes(asked.shapes)
+        if total > say.MOST_WEIGHT_BYTES:
+            raise ProtocolError(f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}")
+        content = memoryview(channel.receive_bulk(total))
+        masked, start = {}, 0
+        for name, shape in asked.shapes.items():
+            size = 8 * math.prod(shape)
+            words: Words = np.frombuffer(content[start : start + size], "<u8").reshape(shape)
+            masked[name] = words
+            start += size
+        with self._lock:
+            self._weights[asked.weights] = split.packed(masked)
+            self._shapes[asked.weights] = dict(asked.shapes)
+        log.info("weights registered: %d arrays, %.0f MB", len(masked), total / 1e6)
+        channel.send_control(say.Registered(asked.weights))
+
+    def _deal(self, channel: Channel, manifest: Manifest) -> None:
+        manifest.check_size(say.MOST_DEALT_BYTES)
+        weights = self._weights_of(manifest)
+        stock_id = new_id()
+        seeds = {role: prg.fresh_seed() for role in (CLIENT, SERVER)}
+        parts: dict[Role, list[memoryview]] = {CLIENT: [], SERVER: []}
+        start = time.perf_counter()
+        for dealt in Dealing(manifest, seeds, weights).run():
+            for role, fields in dealt.items():
+                parts[role] += fields
+        total = {role: manifest.dealt_bytes(role) for role in parts}
+        with self._lock:
+            self._drop_old()
+            if len(self._pending) >= MOST_PENDING:
+                raise StockError(f"{MOST_PENDING} stocks wait for the server; let it collect them first")
+            self._pending[stock_id] = _Pending(
+                manifest.digest, seeds[SERVER], parts[SERVER], total[SERVER], time.monotonic()
+            )
+        log.info("stock dealt in %.2f s, %.1f MB", time.perf_counter() - start, sum(total.values()) / 1e6)
+        channel.send_control(say.Dealt(stock_id, seeds[CLIENT]))
+        channel.send_bulk(parts[CLIENT], total[CLIENT])
+
+    def _weights_of(self, manifest: Manifest) -> Mapping[str, object]:
+        """The masked weights that a manifest names, with the shapes that it names."""
+        with self._lock:
+            weights, shapes = self._weights.get(manifest.weights), self._shapes.get(manifest.weights)
+        if weights is None or shapes is None:
+            raise StockError(
+                "the dealer does not have these masked weights; the server registers them when it starts, "
+                "so start it with this dealer and connect again"
+            )
+        for name, shape in manifest.weight_shapes.items():
+            if shapes.get(name) != shape:
+                raise ProtocolError(f"the manifest's weight {name!r} is not the registered one")
+        return weights
+
+    def _hand_out(self, channel: Channel, asked: say.Collect) -> None:
+        # Taken out before it is sent: a stock goes out once, even if the sending fails.
+        with self._lock:
+            pending = self._pending.pop(asked.stock, None)
+        if pending is None:
+            raise StockError("the dealer has no such stock: it was collected, or waited too long")
+        if pending.manifest != asked.manifest:
+            raise StockError("the stock is for another manifest; client and server run different models")
+        channel.send_control(say.Dealt(asked.stock, pending.seed))
+        channel.send_bulk(pending.parts, pending.total)
+
+    def _drop_old(self) -> None:
+        now = time.monotonic()
+        self._pending = {k: p for k, p in self._pending.items() if now - p.made < PENDING_S}
+
+
+def _check_protocol(version: int) -> None:
+    if version != say.PROTOCOL:
+        raise ProtocolError(
+            f"the peer speaks protocol {version}, this program {say.PROTOCOL}; install the same release"
+        )

@@ -1,0 +1,105 @@
+"""What the parties say to each other besides protocol messages and bulk data. All fields are bounded."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from veilform.correlation.store import StockId
+from veilform.transport.control import Control
+
+PROTOCOL = 1
+"""Version of everything that crosses a channel: control messages, protocols, frames."""
+MOST_MANIFEST_BYTES = 16 << 20
+MOST_WEIGHT_BYTES = 8 << 30
+MOST_DEALT_BYTES = 8 << 30
+"""The largest stock, dealt part or corrections, of one run."""
+
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+WeightsId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+Seed = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+Name = Annotated[str, msgspec.Meta(max_length=128)]
+Axes = Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=1 << 31)], ...], msgspec.Meta(max_length=2)]
+
+
+class Hello(Control, frozen=True):
+    """Client to server, first: which protocol, and which model by its digest."""
+
+    protocol: int
+    model: Digest
+
+
+class Welcome(Control, frozen=True):
+    """Server to client: the masked weights' id, and the seed of their common part P."""
+
+    protocol: int
+    weights: WeightsId
+    seed: Seed
+
+
+class Offer(Control, frozen=True):
+    """Client to server: a stock that the dealer made. Corrections follow as bulk."""
+
+    stock: StockId
+    manifest: Digest
+    batch: Count
+    length: Count
+
+
+class Stored(Control, frozen=True):
+    """Server to client: it holds its part of the stock now."""
+
+    stock: StockId
+
+
+class Begin(Control, frozen=True):
+    """Client to server: run with this stock. All that binds the run is said again and compared."""
+
+    protocol: int
+    model: Digest
+    manifest: Digest
+    stock: StockId
+
+
+class Begun(Control, frozen=True):
+    """Server to client: its stock is marked used; the run's messages follow."""
+
+    stock: StockId
+
+
+class Register(Control, frozen=True):
+    """Server to dealer: the masked weights s follow as bulk, in order."""
+
+    protocol: int
+    weights: WeightsId
+    shapes: Annotated[dict[Name, Axes], msgspec.Meta(max_length=100_000)]
+
+
+class Registered(Control, frozen=True):
+    """Dealer to server."""
+
+    weights: WeightsId
+
+
+class Order(Control, frozen=True):
+    """Client to dealer: deal this manifest."""
+
+    protocol: int
+    manifest: bytes
+
+
+class Collect(Control, frozen=True):
+    """Server to dealer: its part of a stock, which must be of this manifest."""
+
+    protocol: int
+    stock: StockId
+    manifest: Digest
+
+
+class Dealt(Control, frozen=True):
+    """Dealer to either: the party's seed. Its dealt bytes follow as bulk."""
+
+    stock: StockId
+    seed: Seed

@@ -1,0 +1,162 @@
+"""The server's process: holds the weights, runs the server's part of each inference."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from veilform.correlation.manifest import Manifest
+from veilform.correlation.store import StockStore
+from veilform.drive import network
+from veilform.errors import InputError, ProtocolError, VeilformError
+from veilform.models.bert.sides import ServerSide, Shape, fresh_weights
+from veilform.roles import CLIENT, Role
+from veilform.serve import messages as say
+from veilform.serve.service import IDLE_S, Service
+from veilform.transport import Channel, Listener
+
+log = logging.getLogger("veilform")
+
+DEALING_S = 600.0
+"""The longest wait for the dealer to deal one stock."""
+MOST_BATCH = 64
+
+
+class Server:
+    """Serves one model to clients, with stocks from one dealer.
+
+    Args:
+        connect_dealer: opens a channel to the dealer; called again when one is lost.
+    """
+
+    def __init__(
+        self, side: ServerSide, store: StockStore, connect_dealer: Callable[[], Channel]
+    ) -> None:
+        self._side = side
+        self._store = store
+        self._connect_dealer = connect_dealer
+        self._dealer: Channel | None = None
+        self._dealer_lock = threading.Lock()
+        # One set of masked weights a process: their common part goes to every client.
+        self._weights, self._seed = fresh_weights()
+
+    def service(self, listener: Listener) -> Service:
+        """This server behind a listener."""
+        return Service(listener, (CLIENT,), self.serve)
+
+    def register(self) -> None:
+        """Gives the dealer the masked weights. Needed once, before any client comes."""
+        with self._dealer_lock:
+            self._registered_dealer()
+
+    def close(self) -> None:
+        """Closes the channel to the dealer."""
+        with self._dealer_lock:
+            if self._dealer is not None:
+                self._dealer.close()
+                self._dealer = None
+
+    def serve(self, channel: Channel, role: Role) -> None:
+        """One client's requests, until it leaves."""
+        hello = channel.receive_control(say.Hello)
+        self._check(hello.protocol, hello.model)
+        channel.send_control(say.Welcome(say.PROTOCOL, self._weights, self._seed))
+        shapes: dict[str, Shape] = {}
+        try:
+            while True:
+                asked = channel.receive_control(say.Offer, say.Begin, timeout_s=IDLE_S)
+                if isinstance(asked, say.Offer):
+                    shapes[asked.stock] = self._take_in(channel, asked)
+                else:
+                    self._run(channel, asked, shapes)
+        finally:
+            # What a client leaves unused nobody else can use.
+            for stock in shapes:
+                self._store.discard(stock)
+
+    def _take_in(self, channel: Channel, offer: say.Offer) -> Shape:
+        """Collects the server's part of a stock, and the client's corrections."""
+        if offer.batch > MOST_BATCH:
+            raise InputError(f"a batch of {offer.batch} texts is over the limit of {MOST_BATCH}")
+        shape = Shape(offer.batch, offer.length)
+        manifest = self._manifest(shape, offer.manifest)
+        corrections = channel.receive_bulk(manifest.correction_bytes)
+        seed, dealt = self._collect(offer, manifest)
+        self._store.put(offer.stock, manifest, seed, [dealt], [corrections])
+        channel.send_control(say.Stored(offer.stock))
+        return shape
+
+    def _run(self, channel: Channel, begin: say.Begin, shapes: dict[str, Shape]) -> None:
+        self._check(begin.protocol, begin.model)
+        shape = shapes.pop(begin.stock, None)
+        if shape is None:
+            self._store.discard(begin.stock)
+            raise ProtocolError(
+                f"stock {begin.stock} was not offered on this connection, or was used already"
+            )
+        manifest = self._manifest(shape, begin.manifest)
+        stock = self._store.claim(begin.stock, manifest)
+        program = self._side.program(shape)
+        weights = self._side.server_weights(shape.length)
+        channel.send_control(say.Begun(begin.stock))
+        start = time.perf_counter()
+        network.run(program.server(weights), stock, channel)
+        log.info("answered %d texts of %d tokens in %.2f s", shape.batch, shape.length,
+                 time.perf_counter() - start)  # fmt: skip
+
+    def _check(self, protocol: int, model: str) -> None:
+        if protocol != say.PROTOCOL:
+            raise ProtocolError(
+                f"the client speaks protocol {protocol}, the server {say.PROTOCOL}; install the same release"
+            )
+        if model != self._side.model:
+            raise ProtocolError(
+                "the client's model is not the one served here; get the client's folder from this server's "
+                "operator (veilform export)"
+            )
+
+    def _manifest(self, shape: Shape, digest: str) -> Manifest:
+        manifest = self._side.manifest(shape, self._weights)
+        if manifest.digest != digest:
+            raise ProtocolError(
+                "client and server derive different manifests; install the same release on both sides, "
+                "and export the client's folder again"
+            )
+        return manifest
+
+    def _collect(self, offer: say.Offer, manifest: Manifest) -> tuple[bytes, bytearray]:
+        with self._dealer_lock:
+            dealer = self._registered_dealer()
+            try:
+                dealer.send_control(say.Collect(say.PROTOCOL, offer.stock, manifest.digest))
+                dealt = dealer.receive_control(say.Dealt, timeout_s=DEALING_S)
+                return dealt.seed, dealer.receive_bulk(manifest.dealt_bytes(Role.SERVER))
+            except VeilformError:
+                dealer.close()
+                self._dealer = None
+                raise
+
+    def _registered_dealer(self) -> Channel:
+        """The channel to the dealer, opened and given the masked weights if there is none."""
+        if self._dealer is not None:
+            return self._dealer
+        dealer = self._connect_dealer()
+        try:
+            shapes = {name: w.shape for name, w in self._side.weights.items()}
+            total = 8 * sum(w.size for w in self._side.weights.values())
+            if total > say.MOST_WEIGHT_BYTES:
+                raise InputError(f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}")
+            dealer.send_control(
+                say.Register(say.PROTOCOL, self._weights, shapes), limit=say.MOST_MANIFEST_BYTES
+            )
+            dealer.send_bulk(
+                (memoryview(s).cast("B") for s in self._side.masked(self._seed)), total
+            )
+            dealer.receive_control(say.Registered, timeout_s=DEALING_S)
+        except VeilformError:
+            dealer.close()
+            raise
+        self._dealer = dealer
+        return dealer
