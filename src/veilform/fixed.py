@@ -22,7 +22,8 @@ def encode(values: npt.ArrayLike, scale: int) -> Words:
     # Written so that NaN fails too.
     if not np.all(np.abs(scaled) < 2.0**LIMIT_BITS):
         raise RangeError(
-            f"a value is not finite or does not fit a scale of {scale} bits; check the input and weights"
+            f"a value is not finite or does not fit a scale of {scale} bits; "
+            "check the input and weights"
         )
     return np.rint(scaled).astype(np.int64).view(np.uint64)
 

@@ -1,8 +1,8 @@
 """Masks by name, and the linear views through which values and masks are read alike.
 
-A mask is uniform, is drawn once, and is known to the dealer. Correlations speak of masks by name: when the
-value under mask r is sliced or transposed, so is r, and the view says how. Every view here is linear over
-the ring, so view(x - r) = view(x) - view(r).
+A mask is uniform, is drawn once, and is known to the dealer. Correlations speak of masks by name:
+when the value under mask r is sliced or transposed, so is r, and the view says how. Every view here
+is linear over the ring, so view(x - r) = view(x) - view(r).
 """
 
 from __future__ import annotations
@@ -89,5 +89,5 @@ class MaskRef(msgspec.Struct, frozen=True):
 
 
 def truncated_mask(r: ArrayT, kappa: ArrayT, shift: int, bits: int) -> ArrayT:
-    """(r >> shift) + 2^(bits-shift) kappa: the mask of a value truncated under mask r, r in [0, 2^bits)."""
+    """(r >> shift) + 2^(bits-shift) kappa: what a truncation makes of mask r < 2^bits."""
     return (r >> np.uint64(shift)) + (kappa << np.uint64(bits - shift))

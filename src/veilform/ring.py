@@ -1,7 +1,7 @@
 """The ring Z/2^k on NumPy ``uint64`` arrays.
 
-Arithmetic wraps modulo 2^64 by itself; a smaller ring (k < 64) is used only to enumerate every view of a
-protocol in tests, and is reached by reducing after each step.
+Arithmetic wraps modulo 2^64 by itself; a smaller ring (k < 64) is used only to enumerate every view
+of a protocol in tests, and is reached by reducing after each step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Ring:
 
     @property
     def offset(self) -> np.uint64:
-        """2^(k-2): added to a value in [-2^(k-2), 2^(k-2)) it makes it non-negative, below 2^(k-1)."""
+        """2^(k-2): added to a value in [-2^(k-2), 2^(k-2)) it gives one in [0, 2^(k-1))."""
         return np.uint64(1 << (self.bits - 2))
 
     def constant(self, value: int) -> np.uint64:

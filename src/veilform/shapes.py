@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Abstract:
-    """Stands in for a ``uint64`` array. Arithmetic on it yields shapes, by NumPy's broadcasting rules."""
+    """Stands in for a ``uint64`` array. Arithmetic yields shapes, by NumPy's broadcasting."""
 
     __slots__ = ("shape",)
     # NumPy arrays and scalars on the left must leave the arithmetic to this class.

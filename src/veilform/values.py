@@ -21,7 +21,9 @@ class _Held:
         return f"{type(self).__name__}(shape={self.shape})"
 
     def __bool__(self) -> bool:
-        raise TypeError("a secret has no truth value; open it by a protocol or restructure the code")
+        raise TypeError(
+            "a secret has no truth value; open it by a protocol or restructure the code"
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -70,8 +72,8 @@ class Opened(_Held):
 
     It comes from opening y = x 2^shift + 2^(k-2) + rho (without the offset when shift is 0), with
     p = (y >> shift) - 2^(k-2-shift), q = rho >> shift, h = msb(rho), g = (1 - msb(y)) 2^(k-shift).
-    The truncation by ``shift`` bits is thereby done, to within one unit. For shift 0: p = y, q = rho,
-    g = 0, and ``h`` is None.
+    The truncation by ``shift`` bits is thereby done, to within one unit. For shift 0: p = y, q =
+    rho, g = 0, and ``h`` is None.
     """
 
     name: str
@@ -100,7 +102,7 @@ class Opened(_Held):
 
 @dataclass(frozen=True, repr=False)
 class Weight:
-    """A matrix (in, out), or a vector (out,) that multiplies elementwise, known to the server alone.
+    """A matrix (in, out), or a vector (out,) that multiplies elementwise. The server's alone.
 
     ``value`` is what the server's kernels take; None at the other parties.
     """

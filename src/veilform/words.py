@@ -1,4 +1,4 @@
-"""Arrays of unsigned integers as bytes: whole little-endian bytes a word, single bits packed eight to one."""
+"""Arrays of words as bytes: whole little-endian bytes a word, single bits packed eight to one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def unpack(data: Any, shape: tuple[int, ...], bits: int) -> Words:
     """The inverse of :func:`pack`, as ``uint64``. May share memory with ``data``.
 
     Raises:
-        ProtocolError: when the bytes are not of the size that shape and bits give, or hold a word out of range.
+        ProtocolError: when the bytes are not of the size that shape and bits give, or hold a word
+        out of range.
     """
     count = math.prod(shape)
     raw = np.frombuffer(data, dtype=np.uint8)

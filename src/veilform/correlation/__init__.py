@@ -1,1 +1,1 @@
-"""Correlated randomness: what it is (specs), what a run needs (manifest), making it, and keeping it."""
+"""Correlated randomness: what it is (specs), what a run needs (manifest), how it is made."""

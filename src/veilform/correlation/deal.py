@@ -1,4 +1,4 @@
-"""Dealing: the bytes that the dealer sends each party for a manifest, from two seeds and the masked weights.
+"""Dealing: the bytes that the dealer sends each party, from two seeds and the masked weights.
 
 Only the dealer, the lockstep driver and tests import this module.
 """
@@ -68,7 +68,7 @@ class Dealing:
             self._masks.forget(index, spec)
 
     def _dealt(self, spec: AnySpec, role: Role, values: Dealt) -> list[memoryview]:
-        """The role's dealt fields. A sharing's client share is expanded; the server gets the rest."""
+        """The role's dealt fields: of a sharing, what is left without the client's share."""
         out = []
         own = {f.name: f for f in spec.fields(CLIENT, self._ring.bits)}
         for field in spec.fields(role, self._ring.bits):
@@ -138,17 +138,18 @@ class Dealing:
 
     @_values.register
     def _(self, spec: Lookup) -> Dealt:
-        keys = [
-            self._draw(role, spec, "key").view(np.uint8).reshape(-1, 16) for role in (CLIENT, SERVER)
-        ]
+        ours, theirs = (
+            self._draw(role, spec, "key").view(np.uint8).reshape(-1, 16)
+            for role in (CLIENT, SERVER)
+        )
         payload = np.zeros((spec.count, 2), np.uint64)
         payload[:, 0] = 1
         if spec.payload is not None:
             payload[:, 1] = self._masks.get(spec.payload).reshape(-1)
         alpha = self._masks.get(spec.index).reshape(-1)
-        seeds, bits, final = kernels.dpf_generate(*keys, alpha, payload, spec.bits)
+        seeds, bits, final = kernels.dpf_generate(ours, theirs, alpha, payload, spec.bits)
         return {
-            "seed_words": np.ascontiguousarray(seeds).view(np.uint64).reshape(spec.count, spec.bits, 2),
+            "seed_words": seeds.view(np.uint64).reshape(spec.count, spec.bits, 2),
             "bit_words": bits.astype(np.uint64),
             "final_words": final,
         }

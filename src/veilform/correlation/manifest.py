@@ -55,13 +55,17 @@ class Manifest(msgspec.Struct, frozen=True):
             ProtocolError: for bytes that are no manifest of this version, or too many.
         """
         if len(data) > MOST_MANIFEST_BYTES:
-            raise ProtocolError(f"a manifest of {len(data)} bytes is over the limit of {MOST_MANIFEST_BYTES}")
+            raise ProtocolError(
+                f"a manifest of {len(data)} bytes is over the limit of {MOST_MANIFEST_BYTES}"
+            )
         try:
             manifest = msgspec.msgpack.decode(data, type=cls, strict=True)
         except msgspec.MsgspecError as error:
             raise ProtocolError(f"not a manifest: {error}") from None
         if manifest.version != VERSION:
-            raise ProtocolError(f"manifest version {manifest.version}; this program speaks {VERSION}")
+            raise ProtocolError(
+                f"manifest version {manifest.version}; this program speaks {VERSION}"
+            )
         return manifest
 
     @property
@@ -74,7 +78,7 @@ class Manifest(msgspec.Struct, frozen=True):
         return sum(dealt_bytes(spec, role, self.ring_bits) for spec in self.specs)
 
     def check_size(self, limit: int) -> None:
-        """Refuses a manifest whose arrays are larger than ``limit`` bytes in all, before any is made.
+        """Refuses a manifest with more than ``limit`` bytes of arrays, before any is made.
 
         Raises:
             ProtocolError: it is too large, or a shape is negative.

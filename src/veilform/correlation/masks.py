@@ -1,4 +1,4 @@
-"""The client's masks by name, as both client and dealer compute them, and what the client makes of them."""
+"""The client's masks by name, as client and dealer compute them, and the client's corrections."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def references(spec: AnySpec) -> Iterator[MaskRef]:
 
 
 def client_mask(spec: AnySpec, seed: bytes, masks: MaskTable, ring: Ring) -> Words | None:
-    """The mask that the client fixes by this spec, if it fixes one: from its seed, and from earlier masks."""
+    """The mask that the client fixes by this spec, if any: from its seed and earlier masks."""
     fields = {field.name: field for field in spec.fields(CLIENT, ring.bits)}
     if isinstance(spec, (Preshare, Linear)):
         return expand_field(seed, spec, fields["mask"])
@@ -59,7 +59,7 @@ def client_mask(spec: AnySpec, seed: bytes, masks: MaskTable, ring: Ring) -> Wor
 
 
 def product_of_masks(spec: Linear, masks: MaskTable, weights: Mapping[str, object]) -> Words:
-    """sum_i r_i W_i over the terms, for whatever stands for the weights: s at the dealer, P at the client."""
+    """sum_i r_i W_i over the terms, with s for the weights at the dealer, P at the client."""
     total: Words | None = None
     for term in spec.terms:
         r, weight = masks.get(term.mask), weights[term.weight]
@@ -69,9 +69,7 @@ def product_of_masks(spec: Linear, masks: MaskTable, weights: Mapping[str, objec
     return total
 
 
-def corrections(
-    manifest: Manifest, seed: bytes, weights: Mapping[str, object]
-) -> Iterator[Words]:
+def corrections(manifest: Manifest, seed: bytes, weights: Mapping[str, object]) -> Iterator[Words]:
     """What the client sends ahead for each linear layer, in order: sum_i r_i P_i - A_C - r_Z.
 
     Args:

@@ -31,7 +31,12 @@ class Material(Mapping[str, Words]):
     """Field names to arrays, for one spec and one role. Its text form shows no content."""
 
     def __init__(
-        self, spec: Spec, role: Role, ring_bits: int, seed: bytes, received: Mapping[str, memoryview]
+        self,
+        spec: Spec,
+        role: Role,
+        ring_bits: int,
+        seed: bytes,
+        received: Mapping[str, memoryview],
     ) -> None:
         self._spec = spec
         self._seed = seed
@@ -43,7 +48,9 @@ class Material(Mapping[str, Words]):
         if field.source is Source.SEED:
             return expand_field(self._seed, self._spec, field)
         if name not in self._received:
-            raise StockError(f"the {field.source.value} part {name!r} of {self._spec.name} is missing")
+            raise StockError(
+                f"the {field.source.value} part {name!r} of {self._spec.name} is missing"
+            )
         return unpack(self._received[name], field.shape, max(field.bits, 8))
 
     def __iter__(self) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """The kinds of correlated randomness, as data.
 
-A spec says what a protocol takes from its party's stock, by fields. A field is expanded from the party's
-own seed (free), or dealt (bytes from the dealer), or a correction (bytes from the client, offline). The
-field's stream label is ``<spec name>/<field name>``, so no two fields ever share a mask.
+A spec says what a protocol takes from its party's stock, by fields. A field is expanded from the
+party's own seed (free), or dealt (bytes from the dealer), or a correction (bytes from the client,
+offline). The field's stream label is ``<spec name>/<field name>``, so no two fields ever share a
+mask.
 
-Sharings of a value v always go the same way: the client's share is expanded from its seed, the server's is
-v minus that, dealt. So the client's part of a stock is small.
+Sharings of a value v always go the same way: the client's share is expanded from its seed, the
+server's is v minus that, dealt. So the client's part of a stock is small.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Term(msgspec.Struct, frozen=True):
 
 
 class Linear(Spec, frozen=True, tag="linear"):
-    """For Z = sum_i X_i W_i with W_i = P_i - s_i: sum_i r_i s_i shared, and a fresh mask r_Z for Z."""
+    """For Z = sum_i X_i W_i, W_i = P_i - s_i: sum_i r_i s_i shared, and a fresh mask r_Z."""
 
     shape: Shape
     terms: tuple[Term, ...]
@@ -96,9 +97,10 @@ class Linear(Spec, frozen=True, tag="linear"):
 
 
 class Truncate(Spec, frozen=True, tag="truncate"):
-    """For the truncation of x = u + r by t bits: the server's bit m, m msb(r) shared modulo 2^t, and kappa.
+    """For a truncation of x = u + r by t bits: the server's bit m; m msb(r) shared; kappa.
 
-    The mask that it makes, r' = (r >> t) + 2^(k-t) kappa, is the truncated value's.
+    The last two are modulo 2^t. It makes the truncated value's mask,
+    r' = (r >> t) + 2^(k-t) kappa.
     """
 
     shape: Shape
@@ -113,11 +115,13 @@ class Truncate(Spec, frozen=True, tag="truncate"):
 
 
 class Open(Spec, frozen=True, tag="open"):
-    """The mask rho of an opening modulo 2^width, and for shift > 0 its q = rho >> shift and h = msb(rho) shared.
+    """The mask rho of an opening modulo 2^width.
 
-    ``senders`` are those who hold a part of the value that is not fixed beforehand, and so a part of rho:
-    both for an additive value; the server for a preshared one, where rho = rho_S - r and ``source`` names r;
-    the client for a value of its own.
+    For shift > 0 its q = rho >> shift and h = msb(rho) too, shared.
+
+    ``senders`` are those who hold a part of the value that is not fixed beforehand, and so a part
+    of rho: both for an additive value; the server for a preshared one, where rho = rho_S - r and
+    ``source`` names r; the client for a value of its own.
     """
 
     shape: Shape
@@ -154,7 +158,7 @@ class Square(Spec, frozen=True, tag="square"):
 
 
 class Product(Spec, frozen=True, tag="product"):
-    """The products of two opened values' q and h, shared; b's last axis may be 1 and is then repeated."""
+    """The products of two opened values' q and h, shared. An axis of b may be 1; it is repeated."""
 
     shape: Shape
     a: MaskRef
@@ -175,9 +179,10 @@ class Product(Spec, frozen=True, tag="product"):
 
 
 class MatMul(Spec, frozen=True, tag="matmul"):
-    """rho_a rho_b of two opened matrices (shift 0), shared."""
+    """rho_a rho_b of two opened matrices (shift 0), shared; ``inner`` is the length summed over."""
 
     shape: Shape
+    inner: int
     a: MaskRef
     b: MaskRef
 
@@ -186,9 +191,10 @@ class MatMul(Spec, frozen=True, tag="matmul"):
 
 
 class Lookup(Spec, frozen=True, tag="lookup"):
-    """Distributed point functions at an index's mask, with values (1, mask of ``payload``), n = ``bits``.
+    """Distributed point functions at an index's mask, with values (1, mask of ``payload``).
 
-    ``count`` keys; the two root seeds are free, the correction words go to both parties.
+    ``count`` keys for indices of ``bits`` bits; the two root seeds are free, the correction words
+    go to both parties.
     """
 
     count: int

@@ -23,14 +23,14 @@ def cut(manifest: Manifest, role: Role, dealt: Any, corrections: Any = b"") -> R
     received: Received = [{} for _ in manifest.specs]
     for source, data in ((Source.DEALT, dealt), (Source.CORRECTION, corrections)):
         view, start = memoryview(data), 0
-        for fields, spec in zip(received, manifest.specs):
+        for fields, spec in zip(received, manifest.specs, strict=True):
             for name, size in layout(spec, role, manifest.ring_bits, source):
                 fields[name] = view[start : start + size]
                 start += size
         if start != view.nbytes:
             raise StockError(
-                f"a stock holds {view.nbytes} {source.value} bytes where its manifest says {start}; "
-                "it is damaged or for something else: ask the dealer for a new one"
+                f"a stock holds {view.nbytes} {source.value} bytes where its manifest says "
+                f"{start}; it is damaged or for something else: ask the dealer for a new one"
             )
     return received
 

@@ -1,7 +1,8 @@
 """The server's weights split for the offline phase: W = P - s.
 
-P is expanded from a seed that server and client share; the server gives s to the dealer, once a model. To
-the client P is fresh randomness, to the dealer s is: neither learns anything of W on its own.
+P is expanded from a seed that server and client share; the server gives s to the dealer, once a
+model. To the client P is fresh randomness, to the dealer s is: neither learns anything of W on its
+own. The seed is for one set of weights: with it used twice, s - s' would tell the dealer W' - W.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Three ways to run the same protocols: traced on shapes, both parties in one process, or over a network."""
+"""Ways to run the same protocols: traced on shapes, in one process, over a network."""

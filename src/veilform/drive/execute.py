@@ -1,14 +1,15 @@
 """Running one party's program, still without I/O: messages out, messages in.
 
-A message is everything that a party sends before it next has to wait. A party sends only when it must
-wait, and reads a next message only when the last one is used up, so where messages end follows from the
-program alone and not from timing.
+A message is everything that a party sends before it next has to wait. A party sends only when it
+must wait, and reads a next message only when the last one is used up, so where messages end follows
+from the program alone and not from timing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Protocol as Interface
+from typing import Any
+from typing import Protocol as Interface
 
 from veilform.correlation.specs import AnySpec
 from veilform.errors import ProtocolError
@@ -46,7 +47,7 @@ class Bytes:
 
 
 Messages = Generator[list[Any], Any, Any]
-"""Yields the parts of a message to send (none if there is nothing) and takes the next message received.
+"""Yields the parts of a message to send, if any, and takes the next message received.
 What it returns is the program's result, and the parts that are still to be sent."""
 
 
@@ -67,7 +68,8 @@ def execute(
     """
     codec = codec or Bytes()
     outbox: list[Any] = []
-    opened, start, size = None, 0, 0
+    opened: Any = None
+    start = size = 0
     reply: Any = None
     while True:
         try:
@@ -75,7 +77,8 @@ def execute(
         except StopIteration as stop:
             if start != size:
                 raise ProtocolError(
-                    f"{size - start} bytes are left of the last message; the peer runs another program"
+                    f"{size - start} bytes are left of the last message; "
+                    "the peer runs another program"
                 ) from None
             return stop.value, outbox
         if isinstance(effect, Take):
@@ -94,7 +97,8 @@ def execute(
             stop_at = start + transfer.nbytes
             if stop_at > size:
                 raise ProtocolError(
-                    f"a message of {size} bytes ends where {transfer} is due; the peer runs another program"
+                    f"a message of {size} bytes ends where {transfer} is due; "
+                    "the peer runs another program"
                 )
             replies.append(codec.decode(opened, start, stop_at, transfer))
             start = stop_at

@@ -36,9 +36,13 @@ def deal_stocks(
     for parts in Dealing(manifest, seeds, masked or {}).run():
         for role in dealt:
             dealt[role] += parts[role]
-    ahead = [pack(c, manifest.ring_bits) for c in corrections(manifest, seeds[CLIENT], common or {})]
+    ahead = [
+        pack(c, manifest.ring_bits) for c in corrections(manifest, seeds[CLIENT], common or {})
+    ]
     return {
-        CLIENT: Stock(CLIENT, manifest, seeds[CLIENT], cut(manifest, CLIENT, b"".join(dealt[CLIENT]))),
+        CLIENT: Stock(
+            CLIENT, manifest, seeds[CLIENT], cut(manifest, CLIENT, b"".join(dealt[CLIENT]))
+        ),
         SERVER: Stock(
             SERVER,
             manifest,

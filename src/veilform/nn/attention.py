@@ -37,9 +37,9 @@ def attend(
 ) -> Protocol[Preshared]:
     """The heads' outputs side by side, before the output projection, at ``scales.output``.
 
-    The padding mask is the client's. It multiplies the values and joins the denominator, so a padded key
-    counts for nothing. It is round(2^mask_bits / tokens) at tokens: the common factor falls out in the
-    division, and keeps the denominator's range independent of the text's length.
+    The padding mask is the client's. It multiplies the values and joins the denominator, so a
+    padded key counts for nothing. It is round(2^mask_bits / tokens) at tokens: the common factor
+    falls out in the division, and keeps the denominator's range independent of the text's length.
 
     Args:
         x: (B, S, D) at scale HIDDEN.

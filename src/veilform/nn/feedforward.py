@@ -1,7 +1,7 @@
 """The feed-forward block with Quad: x^2/8 + x/4 + 1/2 = ((x + 1)^2 + 3) / 8.
 
-So the secure function is one square. The server adds the 1 to the inner bias, divides the outer weights by
-8, and adds the 3/8 to the outer bias.
+So the secure function is one square. The server adds the 1 to the inner bias, divides the outer
+weights by 8, and adds the 3/8 to the outer bias.
 """
 
 from __future__ import annotations
@@ -26,5 +26,3 @@ def quad_inner(me: Party, x: Preshared, inner: Weight, bias: Array | None) -> Pr
     wide = yield from linear(me, [(x, inner)], bias)
     opened = yield from open_value(me, wide, WEIGHT)
     return (yield from preshare(me, (yield from square(me, opened))))
-
-

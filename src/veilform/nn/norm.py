@@ -21,8 +21,9 @@ def normalise(
 ) -> Protocol[Preshared]:
     """(x - mean) / sqrt(variance + eps) over the last axis, at scale HIDDEN.
 
-    The row is centred as d x - sum(x), without a division; sqrt(d / sum of squares) of the centred row c
-    then normalises it whatever its unit. c is opened once: its square and its product both come of that.
+    The row is centred as d x - sum(x), without a division; sqrt(d / sum of squares) of the centred
+    row c then normalises it whatever its unit. c is opened once: its square and its product both
+    come of that.
 
     Args:
         x: (B, S, D) at ``scales.input``.

@@ -1,8 +1,8 @@
 """Fixed-point scales of a model's wires, as one table of whole numbers that both parties hold.
 
-A scale is a count of fraction bits. A shift is the number of bits that an opening or a truncation drops.
-Ranges are in units of the wire's integers. Everything here is public: it follows from the architecture, the
-calibrated ranges, and bounds on the weights rounded up to powers of two.
+A scale is a count of fraction bits. A shift is the number of bits that an opening or a truncation
+drops. Ranges are in units of the wire's integers. Everything here is public: it follows from the
+architecture, the calibrated ranges, and bounds on the weights rounded up to powers of two.
 """
 
 from __future__ import annotations
@@ -103,7 +103,10 @@ class LayerScales(msgspec.Struct, frozen=True):
 
 
 class PoolerScales(msgspec.Struct, frozen=True):
-    """The [CLS] pooler: tanh on [-limit, limit], in units of the wire; ``bound`` holds |input| + 2 limit."""
+    """The [CLS] pooler: tanh on [-limit, limit], in units of the wire.
+
+    ``bound`` holds |input| + 2 limit.
+    """
 
     limit: int
     bound: int
@@ -116,7 +119,7 @@ class PoolerScales(msgspec.Struct, frozen=True):
 
 
 class Scales(msgspec.Struct, frozen=True):
-    """All of a model's scales for one padded length. ``embedding`` is for the private embedding only."""
+    """All of a model's scales for one padded length. ``embedding``: if it is private."""
 
     length: int
     layers: tuple[LayerScales, ...]

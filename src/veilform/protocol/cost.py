@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Cost(NamedTuple):
-    """Bytes by channel and direction, and the multiply-adds of each party's online matrix products."""
+    """Bytes by channel and direction, and multiply-adds of each party's online matrix products."""
 
     up: int = 0
     down: int = 0
@@ -31,7 +31,7 @@ class Cost(NamedTuple):
 
     def plus(self, other: Cost) -> Cost:
         """Field by field."""
-        return Cost(*(a + b for a, b in zip(self, other)))
+        return Cost(*(a + b for a, b in zip(self, other, strict=True)))
 
     @property
     def online_bytes(self) -> int:
@@ -71,7 +71,8 @@ def declares(
 ) -> Callable[[Callable[P, Protocol[T]]], Callable[P, Protocol[T]]]:
     """Puts a declared cost beside a protocol. ``cost`` takes the protocol's own arguments.
 
-    A run whose party keeps a ledger (traces and tests) has each call entered there, declared and counted.
+    A run whose party keeps a ledger (traces and tests) has each call entered there, declared and
+    counted.
     """
 
     def decorate(protocol: Callable[P, Protocol[T]]) -> Callable[P, Protocol[T]]:
@@ -82,7 +83,9 @@ def declares(
             if party.ledger is None:
                 return (yield from protocol(*args, **kwargs))
             declared = cost(*args, **kwargs)
-            return (yield from _counted(party, protocol.__name__, declared, protocol(*args, **kwargs)))
+            return (
+                yield from _counted(party, protocol.__name__, declared, protocol(*args, **kwargs))
+            )
 
         run.cost = cost  # type: ignore[attr-defined]
         return run

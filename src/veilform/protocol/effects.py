@@ -1,14 +1,14 @@
 """What a protocol may ask for. A driver answers; a protocol never touches a socket or a file.
 
-Both parties run the same protocol and yield the same effects in the same order. That order is the only
-message label: a driver at one end packs what the driver at the other end unpacks.
+Both parties run the same protocol and yield the same effects in the same order. That order is the
+only message label: a driver at one end packs what the driver at the other end unpacks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 from veilform.correlation.specs import AnySpec
 from veilform.roles import CLIENT, SERVER, Role
@@ -26,7 +26,7 @@ class Take:
 
 @dataclass(frozen=True, repr=False)
 class Transfer:
-    """``senders`` each send ``count`` words of ``bits`` bits. The reply is the other party's, or None.
+    """Each of ``senders`` sends an array of ``bits``-bit words. The reply is the peer's, or None.
 
     ``payload`` is this party's own part if it is a sender, else None.
     """
@@ -60,7 +60,7 @@ class Gather:
     transfers: tuple[Transfer, ...]
 
 
-Effect = Union[Take, Transfer, Gather]
+Effect = Take | Transfer | Gather
 Protocol = Generator[Effect, Any, T]
 """A protocol that returns a ``T``."""
 
@@ -75,7 +75,10 @@ def transfers_of(effect: Effect) -> tuple[Transfer, ...]:
 
 
 def together(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
-    """Runs independent protocols side by side; their i-th transfers travel as one. Returns their results."""
+    """Runs independent protocols side by side; their i-th transfers travel as one.
+
+    Returns their results.
+    """
     results: list[Any] = [None] * len(protocols)
     waiting: dict[int, Effect] = {}
 
@@ -97,7 +100,7 @@ def together(*protocols: Protocol[Any]) -> Protocol[list[Any]]:
         groups = [transfers_of(waiting[i]) for i in order]
         replies = yield Gather(tuple(t for group in groups for t in group))
         start = 0
-        for i, group in zip(order, groups):
+        for i, group in zip(order, groups, strict=True):
             part = replies[start : start + len(group)]
             start += len(group)
             yield from advance(i, part if isinstance(waiting[i], Gather) else part[0])

@@ -1,12 +1,12 @@
 """Linear layers whose weights only the server knows.
 
-Set-up, once a model: W = P - s, where P comes from a seed of server and client and s is what the server
-gives the dealer. Each of the two alone is uniform, so neither learns W.
+Set-up, once a model: W = P - s, where P comes from a seed of server and client and s is what the
+server gives the dealer. Each of the two alone is uniform, so neither learns W.
 
-Offline, for Z = sum_i X_i W_i with masks r_i: the dealer shares sum_i r_i s_i = A_C + A_S, and the client
-sends the correction sum_i r_i P_i - A_C - r_Z. Then correction - A_S = sum_i r_i W_i - r_Z.
-Online the server, holding X_i - r_i, computes sum_i (X_i - r_i) W_i + (correction - A_S) + b = Z - r_Z.
-Nothing is sent.
+Offline, for Z = sum_i X_i W_i with masks r_i: the dealer shares sum_i r_i s_i = A_C + A_S, and the
+client sends the correction sum_i r_i P_i - A_C - r_Z. Then correction - A_S = sum_i r_i W_i - r_Z.
+Online the server, holding X_i - r_i, computes sum_i (X_i - r_i) W_i + (correction - A_S) + b,
+which is Z - r_Z. Nothing is sent.
 """
 
 from __future__ import annotations

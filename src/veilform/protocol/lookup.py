@@ -1,14 +1,14 @@
-"""A function of one variable on small vectors: a piecewise linear table read by distributed point functions.
+"""A function of one variable on small vectors: a piecewise linear table, read by point functions.
 
-x is opened under a mask rho_x, and the bits of x that choose a cell are opened under a mask rho_i. The
-dealer's point function is 1 at rho_i, and rho_x in its second component; so the parties get shares of the
-cell's intercept A and slope B, and of B rho_x, by one local sum over the table, and
+x is opened under a mask rho_x, and the bits of x that choose a cell are opened under a mask rho_i.
+The dealer's point function is 1 at rho_i, and rho_x in its second component; so the parties get
+shares of the cell's intercept A and slope B, and of B rho_x, by one local sum over the table, and
 
     A + B x = A + B (x + rho_x) - B rho_x
 
-follows without another message. A second, coarse look-up on the bits above sees whether x left the table
-altogether; a column of the first one sees whether it left the calibrated range. Their sum is a count of
-values out of range, shared, which :func:`reveal_flag` shows to the client as one bit.
+follows without another message. A second, coarse look-up on the bits above sees whether x left the
+table altogether; a column of the first one sees whether it left the calibrated range. Their sum is
+a count of values out of range, shared, which :func:`reveal_flag` shows to the client as one bit.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def interpolate(me: Party, x: Additive, table: Table) -> Protocol[Interpolated]:
 
 
 def reveal_flag(me: Party, looked_up: Sequence[Interpolated]) -> Protocol[Array | None]:
-    """The client learns whether any value was out of range, and no more: a look-up maps the count to a bit.
+    """The client learns whether any value was out of range: a look-up maps the count to a bit.
 
     Returns at the client an array that holds 0 or 1; None at the server.
     """

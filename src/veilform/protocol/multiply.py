@@ -1,6 +1,6 @@
-"""Products of opened values: squares, elementwise products, matrix products. None of them sends anything.
+"""Products of opened values: squares, elementwise, of matrices. None of them sends anything.
 
-With x = p - q + g h (see Opened), every product is linear in the dealer's shared products of q and h.
+With x = p - q + g h (see Opened), every product is linear in the dealer's shared products of q, h.
 """
 
 from __future__ import annotations
@@ -58,20 +58,18 @@ def _matmul_cost(me: Party, a: Opened, b: Opened) -> Cost:
 
 @declares(_matmul_cost)
 def matmul(me: Party, a: Opened, b: Opened) -> Protocol[Additive]:
-    """a @ b for values opened without truncation: (..., m, k) by (..., k, n); b's leading axes may be 1.
+    """(..., m, k) by (..., k, n), both opened without truncation; b's leading axes may be 1.
 
-    share = lead A B - A [rho_b] - [rho_a] B + [rho_a rho_b] with A, B public. A truncation cannot ride
-    here: its carry would sit inside the sum. Leave the operands at a wider scale.
+    share = lead A B - A [rho_b] - [rho_a] B + [rho_a rho_b] with A, B public. A truncation cannot
+    ride here: its carry would sit inside the sum. Leave the operands at a wider scale.
     """
     if a.shift or b.shift:
         raise ValueError("a matrix product takes values opened without truncation")
     shape = (*a.shape[:-1], b.shape[-1])
-    taken = yield Take(specs.MatMul(me.fresh("matmul"), shape, a.ref, b.ref))
+    taken = yield Take(specs.MatMul(me.fresh("matmul"), shape, a.shape[-1], a.ref, b.ref))
     lead = (*a.shape[:-2], *b.shape[-2:])
     right, mask = me.repeat(b.y, lead), me.repeat(b.q, lead)
     if me.lead:
         mask = mask - right
     crossed: Array = me.matmul(a.y, mask) + me.matmul(a.q, right)
     return Additive(me.ring.reduce(taken["product"] - crossed))
-
-

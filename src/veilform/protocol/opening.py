@@ -1,4 +1,4 @@
-"""Opening a value under a mask, with truncation if wanted; and opening a few bits of it as a table's index."""
+"""Opening a value under a mask, truncated if wanted; opening bits of it as a table's index."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def _open_cost(me: Party, x: Additive | Preshared, shift: int = 0) -> Cost:
 def open_value(me: Party, x: Additive | Preshared, shift: int = 0) -> Protocol[Opened]:
     """Both learn y = x + rho, or for a truncation y = x + 2^(k-2) + rho, where |x| < 2^(k-2).
 
-    rho is uniform and known to the dealer alone: the sum of a mask of each party, or, for a preshared
-    value, the server's mask minus the client's share. The latter costs nothing upwards.
+    rho is uniform and known to the dealer alone: the sum of a mask of each party, or, for a
+    preshared value, the server's mask minus the client's share. That costs nothing upwards.
     What each sees: one uniform array.
     """
     ring, name = me.ring, me.fresh("open")
@@ -70,8 +70,8 @@ def _open_index_cost(me: Party, x: Additive, low: int, bits: int) -> Cost:
 def open_index(me: Party, x: Additive, low: int, bits: int) -> Protocol[Index]:
     """Opens i = floor(x / 2^low) mod 2^bits under a mask, or that minus 1; exact for low = 0.
 
-    The shares are shifted to the top of the ring, where what overflows falls off, and then down: only the
-    carry out of the dropped low bits is lost, hence the 1.
+    The shares are shifted to the top of the ring, where what overflows falls off, and then down:
+    only the carry out of the dropped low bits is lost, hence the 1.
     """
     ring, k, name = me.ring, me.ring.bits, me.fresh("index")
     taken = yield Take(specs.Open(name, x.shape, bits, 0, BOTH))

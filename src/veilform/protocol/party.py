@@ -32,7 +32,7 @@ class Party:
         self._names: dict[str, int] = {}
 
     def fresh(self, kind: str) -> str:
-        """A name no other correlation of this run has. Equal at all parties, which run the same program."""
+        """A name that no other correlation of this run has; equal at both parties."""
         number = self._names.get(kind, 0)
         self._names[kind] = number + 1
         return f"{kind}:{number}"
@@ -63,7 +63,9 @@ class Party:
         """This party's share of an opened value."""
         return kernels.opened_share(y, shift, self.ring.bits, self.lead, q, h)
 
-    def opened_square(self, y: Array, shift: int, q: Array, h: Array | None, **shares: Any) -> Array:
+    def opened_square(
+        self, y: Array, shift: int, q: Array, h: Array | None, **shares: Any
+    ) -> Array:
         """This party's share of its square; ``shares``: qq, qh."""
         return kernels.opened_square(
             y, shift, self.ring.bits, self.lead, q, h, shares["qq"], shares.get("qh")

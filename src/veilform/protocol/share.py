@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from veilform.correlation import specs
+from veilform.masks import MaskRef
 from veilform.protocol.cost import Cost, declares, words
 from veilform.protocol.effects import Protocol, Take, Transfer
 from veilform.protocol.party import Party
@@ -27,9 +28,9 @@ def preshare(me: Party, x: Additive) -> Protocol[Preshared]:
     if me.role is CLIENT:
         r = taken["mask"]
         yield Transfer(x.shape, k, (CLIENT,), me.ring.reduce(x.share - r))
-        return Preshared(r, specs.MaskRef(name))
+        return Preshared(r, MaskRef(name))
     masked = yield Transfer(x.shape, k, (CLIENT,))
-    return Preshared(me.ring.reduce(masked + x.share), specs.MaskRef(name))
+    return Preshared(me.ring.reduce(masked + x.share), MaskRef(name))
 
 
 def _mask_private_cost(me: Party, value: Array | None, shape: tuple[int, ...]) -> Cost:
@@ -60,7 +61,7 @@ def _reveal_cost(me: Party, x: Additive | Preshared) -> Cost:
 
 @declares(_reveal_cost)
 def reveal(me: Party, x: Additive | Preshared) -> Protocol[Array | None]:
-    """The client learns x, exactly; the server learns nothing. Returns x at the client, None at the server."""
+    """The client learns x exactly, the server nothing. Returns x at the client, None elsewhere."""
     if me.role is SERVER:
         yield Transfer(x.shape, me.ring.bits, (SERVER,), x.share)
         return None

@@ -1,7 +1,8 @@
 """Piecewise linear tables over the calibrated range of a value.
 
-A table has 2^n cells of 2^low units each. An opened index is a cell or the one below (see ``open_index``),
-so the line of cell j is fitted to cells j and j + 1 together; then either index gives a good answer.
+A table has 2^n cells of 2^low units each. An opened index is a cell or the one below (see
+``open_index``), so the line of cell j is fitted to cells j and j + 1 together; then either index
+gives a good answer.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def fit(
     magnitude: float | None = None,
     bits: int | None = None,
 ) -> Table:
-    """The smallest table for ``function`` on [lowest, highest] whose relative error is within ``tolerance``.
+    """The smallest table for ``function`` on [lowest, highest] with errors within ``tolerance``.
 
     Args:
         function: real values of the input, in its own integer units, to real outputs.
@@ -79,8 +80,8 @@ def fit(
         if bits or table.error <= tolerance:
             return table
     raise ModelError(
-        f"the range {lowest} to {highest} is too wide for a table of 2^{MOST_BITS} cells; distil with a "
-        "stronger range regularisation, or calibrate on texts like those to be served"
+        f"the range {lowest} to {highest} is too wide for a table of 2^{MOST_BITS} cells; distil "
+        "with a stronger range regularisation, or calibrate on texts like those to be served"
     )
 
 
@@ -92,7 +93,8 @@ def _fit(
     bits: int,
     magnitude: float | None,
 ) -> Table:
-    # The window ends at 2^(low + bits); the range must end at 3/4 of it, where the coarse check looks.
+    # The window ends at 2^(low + bits); the range must end at 3/4 of it, where the coarse check
+    # looks.
     room = 0.75 * 2.0**bits
     low = max(0, math.ceil(math.log2(8 * highest / room)))
     multiplier = max(1, int(room * 2.0**low / highest))
@@ -138,13 +140,23 @@ def _fit(
     high_bits = max(3, (bound * multiplier >> high_low).bit_length() + 1)
     if high_bits > MOST_BITS:
         raise ModelError(
-            f"a value may reach {bound}, too far above its calibrated range up to {highest}; the model's "
-            "weights are too large to be checked"
+            f"a value may reach {bound}, too far above its calibrated range up to {highest}; "
+            "the model's weights are too large to be checked"
         )
     high_column = np.ones((2**high_bits, 1), np.uint64)
     high_column[[0, 1, 2, -1]] = 0
     return Table(
-        multiplier, low, bits, columns, high_low, high_bits, high_column, scale, error, lowest, highest
+        multiplier,
+        low,
+        bits,
+        columns,
+        high_low,
+        high_bits,
+        high_column,
+        scale,
+        error,
+        lowest,
+        highest,
     )
 
 

@@ -1,14 +1,14 @@
-"""Division by 2^t of a preshared value, without the error of 2^(64-t) that local truncation of shares risks.
+"""Division by 2^t of a preshared value, never off by 2^(64-t) as local truncation may be.
 
-The server holds u = x - r, the client r. With u' = u + 2^(k-2), u' + r = x + 2^(k-2) < 2^(k-1) as integers
-modulo 2^k, so the carry is c = a OR b = a + b - a b with a = msb(u'), b = msb(r), and
+The server holds u = x - r, the client r. With u' = u + 2^(k-2), u' + r = x + 2^(k-2) < 2^(k-1) as
+integers modulo 2^k, so the carry is c = a OR b = a + b - a b with a = msb(u'), b = msb(r), and
 
     x >> t = (u' >> t) + (r >> t) - c 2^(k-t) - 2^(k-2-t),   off by at most one unit.
 
 The dealer knows b. It gives the server a random bit m, and m b shared modulo 2^t. The server sends
-e = a XOR m; then a b = e b + (1 - 2e) m b is linear in what both hold. The client's share of the result is
-made a mask that was fixed beforehand, r' = (r >> t) + 2^(k-t) kappa, so that the result is preshared again:
-for that the client sends its share of c plus kappa, modulo 2^t.
+e = a XOR m; then a b = e b + (1 - 2e) m b is linear in what both hold. The client's share of the
+result is made a mask that was fixed beforehand, r' = (r >> t) + 2^(k-t) kappa, so that the result
+is preshared again: for that the client sends its share of c plus kappa, modulo 2^t.
 What each sees: the client one uniform bit, the server t uniform bits, an element.
 """
 

@@ -1,7 +1,8 @@
-"""What no wire can exceed, whatever the input: norms of the weights, and the fixed norm of a normalised row.
+"""What no wire can exceed, whatever the input: from norms of weights and of a normalised row.
 
-A layer norm's row, before gain and bias, has length sqrt(d) at most. So every wire up to the next layer norm
-is bounded by norms of the weights, as long as the look-ups on the way were in range, which the run checks.
+A layer norm's row, before gain and bias, has length sqrt(d) at most. So every wire up to the next
+layer norm is bounded by norms of the weights, as long as the look-ups on the way were in range,
+which the run checks.
 Together they mean: an answer whose flag is 0 has no overflow anywhere.
 """
 
@@ -75,7 +76,9 @@ class Gain:
     @classmethod
     def read(cls, tensors: Tensors, name: str) -> Gain:
         """From a checkpoint."""
-        gain, bias = (np.asarray(tensors[f"{name}.{part}"], np.float64) for part in ("weight", "bias"))
+        gain, bias = (
+            np.asarray(tensors[f"{name}.{part}"], np.float64) for part in ("weight", "bias")
+        )
         return cls(gain, bias)
 
     def length(self) -> float:
@@ -103,7 +106,7 @@ class LayerBounds:
 
 
 def layer_bounds(config: BertConfig, tensors: Tensors, index: int, before: Gain) -> LayerBounds:
-    """Bounds of layer ``index``, whose input row is normalised and then has gain and bias ``before``."""
+    """Bounds of layer ``index``; its input row is normalised, then has gain and bias ``before``."""
 
     def affine(part: str) -> Affine:
         return Affine.read(tensors, names.layer(index, part))
@@ -112,7 +115,8 @@ def layer_bounds(config: BertConfig, tensors: Tensors, index: int, before: Gain)
     q, k, v = (affine(part).after(before) for part in (names.QUERY, names.KEY, names.VALUE))
     heads = [(i, i + size) for i in range(0, config.hidden_size, size)]
     scores = max(
-        q.columns(*cut).length(root) * k.columns(*cut).length(root) / math.sqrt(size) for cut in heads
+        q.columns(*cut).length(root) * k.columns(*cut).length(root) / math.sqrt(size)
+        for cut in heads
     )
     # A head's output is a convex combination of its value rows.
     context = math.sqrt(sum(v.columns(*cut).length(root) ** 2 for cut in heads))

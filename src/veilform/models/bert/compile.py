@@ -1,4 +1,4 @@
-"""A checkpoint's weights as the secure program takes them: folded, scaled, rounded to ring elements."""
+"""A checkpoint's weights as the secure program takes them: folded, scaled, rounded."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def ring_weights(
 ) -> tuple[dict[str, Words], dict[str, Words]]:
     """Weights and biases by the secure program's names, as ring elements.
 
-    Each layer norm's gain and bias are folded into what follows it: the next weights, and the diagonal of
-    the residual. In public mode the first layer's input comes complete from the client.
+    Each layer norm's gain and bias are folded into what follows it: the next weights, and the
+    diagonal of the residual. In public mode the first layer's input comes complete from the client.
     """
     weights: dict[str, Words] = {}
     biases: dict[str, Words] = {}

@@ -38,7 +38,11 @@ WEIGHT_BITS = (10, 14)
 
 
 def plan_scales(
-    config: BertConfig, tensors: Tensors, calibration: Calibration, length: int, private: bool = False
+    config: BertConfig,
+    tensors: Tensors,
+    calibration: Calibration,
+    length: int,
+    private: bool = False,
 ) -> Scales:
     """The scale table of a model for texts padded to ``length``; see :func:`plan_lengths`."""
     return plan_lengths(config, tensors, calibration, [length], private)[0]
@@ -51,7 +55,7 @@ def plan_lengths(
     lengths: Sequence[int],
     private: bool = False,
 ) -> tuple[Scales, ...]:
-    """The scale tables of a model, one a padded length. They differ in the denominators' windows only.
+    """The scale tables of a model, one a padded length; only the denominators' windows differ.
 
     Args:
         private: whether the look-up of words is secure too.
@@ -63,9 +67,7 @@ def plan_lengths(
     gains += [
         Gain.read(tensors, names.layer(i, names.OUT_NORM)) for i in range(config.num_hidden_layers)
     ]
-    bounds = [
-        layer_bounds(config, tensors, i, gains[i]) for i in range(config.num_hidden_layers)
-    ]
+    bounds = [layer_bounds(config, tensors, i, gains[i]) for i in range(config.num_hidden_layers)]
     embedding = None
     if private:
         row = _embedding_row(tensors)
@@ -125,8 +127,9 @@ def _attention(
     value_scale = min(value_scale, HIDDEN)
     if value_scale < HIDDEN - 4:
         raise ModelError("the values are too large for their scale; distil with a smaller range")
-    low_bits, high_bits = math.log2(lowest / 2.0 ** (2 * SCORE)), math.log2(highest / 2.0 ** (2 * SCORE))
-    # It may be negative. The sum of both scales does not depend on the length, so neither do the weights.
+    low_bits, high_bits = (math.log2(end / 2.0 ** (2 * SCORE)) for end in (lowest, highest))
+    # It may be negative. The sum of both scales does not depend on the length, so neither do the
+    # weights.
     context_scale = math.ceil(HIDDEN + 1 - low_bits)
     reciprocal_scale = math.ceil(FINE + high_bits)
     output = context_scale + reciprocal_scale
@@ -194,13 +197,13 @@ def _embedding_row(tensors: Tensors) -> float:
 
 
 def _weight_scale(config: BertConfig, row: float, base: int) -> int:
-    """The finest scale of weights for which a row of that length, times d, stays within the ring."""
+    """The finest scale of weights at which a row of that length, times d, fits the ring."""
     room = LIMIT_BITS - math.log2(config.hidden_size * row) - base
     scale = min(WEIGHT_BITS[1], math.floor(room - 1e-9))
     if scale < WEIGHT_BITS[0]:
         raise ModelError(
-            f"a layer norm's input may reach {row:.3g}, which leaves its weights {scale} fraction bits; "
-            f"at least {WEIGHT_BITS[0]} are needed. Distil with a smaller range"
+            f"a layer norm's input may reach {row:.3g}, which leaves its weights {scale} fraction "
+            f"bits; at least {WEIGHT_BITS[0]} are needed. Distil with a smaller range"
         )
     return scale
 

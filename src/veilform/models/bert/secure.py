@@ -1,7 +1,7 @@
 """A BERT-family classifier under secure computation: the program that both parties run.
 
-It reads like the model. What the server knows (weights, biases, gains) it holds in :class:`ServerWeights`;
-the client runs the same program with names and shapes alone.
+It reads like the model. What the server knows (weights, biases, gains) it holds in
+:class:`ServerWeights`; the client runs the same program with names and shapes alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Inputs(NamedTuple):
     """The client's, as ring elements.
 
     Attributes:
-        rows: (B, S, D) embedded rows at scale HIDDEN, or (B, S, V) one-hot rows for a private embedding.
+        rows: (B, S, D) embedded rows at scale HIDDEN, or (B, S, V) one-hot rows for a private
+            embedding.
         mask: (B, S, 1): round(2^mask_bits / tokens) at tokens, 0 at padding.
         pool: (B, S, 1): round(2^POOL / tokens) at tokens, 0 at padding.
     """
@@ -44,7 +45,7 @@ class Inputs(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the client learns: logits (B, labels) at scale LOGIT, and whether a value was out of range."""
+    """The client's: logits (B, labels) at scale LOGIT, and whether a value was out of range."""
 
     logits: Array
     flag: Array
@@ -176,4 +177,3 @@ def logit_shift(config: BertConfig) -> int:
     """Bits dropped from the classifier's output to reach LOGIT."""
     pooled = HIDDEN if config.pooling == "cls" else HIDDEN + POOL
     return pooled + CLASSIFIER - LOGIT
-
