@@ -51,7 +51,9 @@ class StockStore:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"the stock folder {folder} cannot be made: {error.strerror}") from error
+            raise InputError(
+                f"the stock folder {folder} cannot be made: {error.strerror}"
+            ) from error
 
     def put(
         self,
@@ -106,7 +108,9 @@ class StockStore:
             raise StockError(self._why_not(stock_id, used)) from None
         except FileExistsError:
             fresh.unlink(missing_ok=True)
-            raise StockError(f"stock {stock_id} was used already; ask the dealer for a new one") from None
+            raise StockError(
+                f"stock {stock_id} was used already; ask the dealer for a new one"
+            ) from None
         try:
             content = memoryview(used.read_bytes())
         finally:

@@ -15,7 +15,10 @@ from veilform.transport.channel import Channel
 
 
 def run(
-    program: Callable[[Party], Protocol[Any]], stock: Stock, channel: Channel, timeout_s: float | None = None
+    program: Callable[[Party], Protocol[Any]],
+    stock: Stock,
+    channel: Channel,
+    timeout_s: float | None = None,
 ) -> Any:
     """Runs a program with a stock, and returns its result.
 

@@ -1,6 +1,7 @@
 """Running a program on shapes alone: what it takes, what it sends, what it costs.
 
-The trace is where a protocol's declared cost is held against what it did: they must agree to the byte.
+The trace is where a protocol's declared cost is held against what it did: they must agree to the
+byte.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from veilform.correlation.manifest import Manifest
-from veilform.correlation.specs import AnySpec
+from veilform.correlation.specs import AnySpec, Linear, MatMul
 from veilform.drive.alternate import alternate
 from veilform.protocol.cost import Cost, Entry
 from veilform.protocol.effects import Protocol, Transfer
@@ -41,7 +42,9 @@ class ShapeParty(Party):
     def opened_share(self, y: Array, shift: int, q: Array, h: Array | None) -> Array:
         return y
 
-    def opened_square(self, y: Array, shift: int, q: Array, h: Array | None, **shares: Any) -> Array:
+    def opened_square(
+        self, y: Array, shift: int, q: Array, h: Array | None, **shares: Any
+    ) -> Array:
         return y
 
     def opened_product(self, a: Any, b: Any, **shares: Any) -> Array:
@@ -96,9 +99,17 @@ class Trace:
         return len(self.up) + len(self.down)
 
     @property
+    def linear_multiply_adds(self) -> int:
+        """Ring multiply-adds of the linear layers: the client does them once offline, the dealer too."""
+        return sum(_linear_work(spec) for spec in self.specs if isinstance(spec, Linear))
+
+    @property
     def dealer_multiply_adds(self) -> int:
-        """Ring multiply-adds of the dealer's matrix products; the client's offline ones are the linear part."""
-        return sum(_offline_work(spec) for spec in self.specs)
+        """Ring multiply-adds of the dealer: linear layers, and products of masks."""
+        products = (spec for spec in self.specs if isinstance(spec, MatMul))
+        return self.linear_multiply_adds + sum(
+            spec.inner * math.prod(spec.shape) for spec in products
+        )
 
 
 def trace(program: Callable[[Party], Protocol[Any]], ring: Ring = RING64) -> Trace:
@@ -127,7 +138,8 @@ def trace(program: Callable[[Party], Protocol[Any]], ring: Ring = RING64) -> Tra
     )
     assert taken[CLIENT] == taken[SERVER], "the parties took different correlations"
     entries = tuple(
-        _joined(a, b) for a, b in zip(parties[CLIENT].ledger or [], parties[SERVER].ledger or [], strict=True)
+        _joined(a, b)
+        for a, b in zip(parties[CLIENT].ledger or [], parties[SERVER].ledger or [], strict=True)
     )
     total = Cost()
     for entry in entries:
@@ -154,10 +166,6 @@ def _joined(client: Entry, server: Entry) -> Entry:
     )
 
 
-def _offline_work(spec: AnySpec) -> int:
-    from veilform.correlation.specs import Linear, MatMul
-
-    if isinstance(spec, Linear):
-        matrices = [t for t in spec.terms if len(t.weight_shape) == 2]
-        return sum(math.prod(t.shape) * t.weight_shape[1] for t in matrices)
-    return math.prod(spec.shape) if isinstance(spec, MatMul) else 0
+def _linear_work(spec: Linear) -> int:
+    matrices = [term for term in spec.terms if len(term.weight_shape) == 2]
+    return sum(math.prod(term.shape) * term.weight_shape[1] for term in matrices)

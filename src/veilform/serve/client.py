@@ -94,7 +94,9 @@ class Client:
             self.close()
             raise
         self._weights = welcome.weights
-        shapes = side.trace(Shape(1, side.scales.lengths[0].length)).manifest("", 1, 1).weight_shapes
+        shapes = (
+            side.trace(Shape(1, side.scales.lengths[0].length)).manifest("", 1, 1).weight_shapes
+        )
         self._common = packed(
             {name: common_part(welcome.seed, name, shape) for name, shape in shapes.items()}
         )

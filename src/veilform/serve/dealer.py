@@ -74,7 +74,9 @@ class Dealer:
     def _register(self, channel: Channel, asked: say.Register) -> None:
         total = split.dealer_bytes(asked.shapes)
         if total > say.MOST_WEIGHT_BYTES:
-            raise ProtocolError(f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}")
+            raise ProtocolError(
+                f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}"
+            )
         content = memoryview(channel.receive_bulk(total))
         masked, start = {}, 0
         for name, shape in asked.shapes.items():
@@ -102,18 +104,25 @@ class Dealer:
         with self._lock:
             self._drop_old()
             if len(self._pending) >= MOST_PENDING:
-                raise StockError(f"{MOST_PENDING} stocks wait for the server; let it collect them first")
+                raise StockError(
+                    f"{MOST_PENDING} stocks wait for the server; let it collect them first"
+                )
             self._pending[stock_id] = _Pending(
                 manifest.digest, seeds[SERVER], parts[SERVER], total[SERVER], time.monotonic()
             )
-        log.info("stock dealt in %.2f s, %.1f MB", time.perf_counter() - start, sum(total.values()) / 1e6)
+        log.info(
+            "stock dealt in %.2f s, %.1f MB", time.perf_counter() - start, sum(total.values()) / 1e6
+        )
         channel.send_control(say.Dealt(stock_id, seeds[CLIENT]))
         channel.send_bulk(parts[CLIENT], total[CLIENT])
 
     def _weights_of(self, manifest: Manifest) -> Mapping[str, object]:
         """The masked weights that a manifest names, with the shapes that it names."""
         with self._lock:
-            weights, shapes = self._weights.get(manifest.weights), self._shapes.get(manifest.weights)
+            weights, shapes = (
+                self._weights.get(manifest.weights),
+                self._shapes.get(manifest.weights),
+            )
         if weights is None or shapes is None:
             raise StockError(
                 "the dealer does not have these masked weights; the server registers them when it starts, "
@@ -131,7 +140,9 @@ class Dealer:
         if pending is None:
             raise StockError("the dealer has no such stock: it was collected, or waited too long")
         if pending.manifest != asked.manifest:
-            raise StockError("the stock is for another manifest; client and server run different models")
+            raise StockError(
+                "the stock is for another manifest; client and server run different models"
+            )
         channel.send_control(say.Dealt(asked.stock, pending.seed))
         channel.send_bulk(pending.parts, pending.total)
 

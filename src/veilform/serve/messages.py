@@ -21,7 +21,9 @@ WeightsId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
 Seed = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 Name = Annotated[str, msgspec.Meta(max_length=128)]
-Axes = Annotated[tuple[Annotated[int, msgspec.Meta(ge=1, le=1 << 31)], ...], msgspec.Meta(max_length=2)]
+Axes = Annotated[
+    tuple[Annotated[int, msgspec.Meta(ge=1, le=1 << 31)], ...], msgspec.Meta(max_length=2)
+]
 
 
 class Hello(Control, frozen=True):

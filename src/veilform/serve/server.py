@@ -147,7 +147,9 @@ class Server:
             shapes = {name: w.shape for name, w in self._side.weights.items()}
             total = 8 * sum(w.size for w in self._side.weights.values())
             if total > say.MOST_WEIGHT_BYTES:
-                raise InputError(f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}")
+                raise InputError(
+                    f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}"
+                )
             dealer.send_control(
                 say.Register(say.PROTOCOL, self._weights, shapes), limit=say.MOST_MANIFEST_BYTES
             )

@@ -47,7 +47,10 @@ class Service:
                 full = len(self._threads) >= MOST_CONNECTIONS
                 if not full and not self._stopping:
                     thread = threading.Thread(
-                        target=self._one, args=(channel, role), daemon=True, name=f"serve-{role.value}"
+                        target=self._one,
+                        args=(channel, role),
+                        daemon=True,
+                        name=f"serve-{role.value}",
                     )
                     self._threads.add(thread)
                     self._channels.add(channel)

@@ -186,7 +186,9 @@ def publish(server: ServerSide, out_dir: Path) -> None:
         InputError: ``out_dir`` holds files, or cannot be written.
     """
     export_public(server.folder, out_dir)
-    (out_dir / SCALES).write_bytes(msgspec.json.format(msgspec.json.encode(server.scales), indent=1))
+    (out_dir / SCALES).write_bytes(
+        msgspec.json.format(msgspec.json.encode(server.scales), indent=1)
+    )
 
 
 def fresh_weights() -> tuple[str, bytes]:

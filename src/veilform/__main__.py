@@ -1,0 +1,5 @@
+"""``python -m veilform``."""
+
+from veilform.cli import main
+
+main()

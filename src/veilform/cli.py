@@ -1,0 +1,46 @@
+"""The command ``veilform``."""
+
+from __future__ import annotations
+
+import typer
+
+from veilform.commands import console, demo, models, services
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Serve Transformers privately: the server never sees the input, the client never sees the weights.",
+)
+app.command()(demo.demo)
+app.command()(models.cost)
+app.command()(models.check)
+app.command()(models.calibrate)
+app.command()(services.certificates)
+app.command()(services.export)
+app.command()(services.dealer)
+app.command()(services.server)
+app.command()(services.classify)
+
+
+def version(value: bool) -> None:
+    """Prints the version and ends."""
+    if value:
+        from veilform import __version__
+
+        console.out.print(f"veilform {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    show_version: bool = typer.Option(
+        False, "--version", callback=version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Options before a command."""
+
+
+def main() -> None:
+    """Runs the command line; an expected error becomes one line and an exit code."""
+    console.guarded(app)

@@ -1,0 +1,183 @@
+"""``veilform.pipeline``: a classifier with one call, private or plain, in the manner of Hugging Face."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from veilform.correlation.store import StockStore
+from veilform.errors import InputError
+from veilform.models.bert.plain import PlainBert
+from veilform.models.bert.sides import ClientSide
+from veilform.models.checkpoint import resolve
+from veilform.models.text import TextEncoder
+from veilform.roles import CLIENT, DEALER, SERVER
+from veilform.serve.address import parse
+from veilform.serve.client import Client, InferenceCost
+from veilform.serve.local import LocalService
+from veilform.transport import Identity, connect
+
+DEFAULT_MODEL = "minilm-l6-sentiment"
+"""The student that ships with Veilform: sentiment of English film reviews."""
+
+Mode = Literal["secure", "plain"]
+
+
+class Classified(TypedDict):
+    """One text's answer, as Hugging Face's pipelines give it."""
+
+    label: str
+    score: float
+
+
+def pipeline(
+    task: str = "text-classification",
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    mode: Mode = "secure",
+    private_embedding: bool = False,
+    server: str | None = None,
+    dealer: str | None = None,
+    certificates: str | Path | None = None,
+    stock: str | Path | None = None,
+) -> PlainClassifier | SecureClassifier:
+    """A classifier for ``model``.
+
+    Args:
+        task: "text-classification".
+        model: a checkpoint folder, the name of a shipped student, or, with ``server``, the client's folder
+            that the server's operator exported.
+        mode: "secure" computes privately, between three processes; "plain" computes here, to compare.
+        private_embedding: look words up under secure computation too; for a model whose embeddings are the
+            server's secret. Slower: see docs/threat-model.md.
+        server, dealer: host:port of a running service. Without them both are started on this machine, and
+            end with the classifier.
+        certificates: folder of this client's certificates, for a running service.
+        stock: folder for this client's stock; needed with ``server``.
+
+    Raises:
+        InputError, ModelError: what was asked cannot be done; the text says what to do.
+        ConnectionFailed: the service cannot be reached or started.
+    """
+    if task != "text-classification":
+        raise InputError(f"the task {task!r} is not known; 'text-classification' is")
+    if mode == "plain":
+        return PlainClassifier(resolve(model))
+    if mode != "secure":
+        raise InputError(f"mode is 'secure' or 'plain', not {mode!r}")
+    if server is None and dealer is None:
+        service = LocalService(resolve(model), private_embedding=private_embedding)
+        try:
+            return SecureClassifier(service.client(), service)
+        except BaseException:
+            service.close()
+            raise
+    if server is None or dealer is None or certificates is None or stock is None:
+        raise InputError("a running service needs all of server, dealer, certificates and stock")
+    return SecureClassifier(
+        remote_client(Path(model), server, dealer, Path(certificates), Path(stock))
+    )
+
+
+def remote_client(
+    public: Path, server: str, dealer: str, certificates: Path, stock: Path
+) -> Client:
+    """A client of a running service.
+
+    Args:
+        public: the folder that ``veilform export`` made.
+        server, dealer: host:port.
+    """
+    identity = Identity.load(certificates, CLIENT)
+    server_at, dealer_at = parse(server), parse(dealer)
+    return Client(
+        ClientSide(public),
+        StockStore(stock, CLIENT),
+        lambda: connect(*server_at, identity, SERVER),
+        lambda: connect(*dealer_at, identity, DEALER),
+    )
+
+
+class PlainClassifier:
+    """The same model in the clear, in this process."""
+
+    last_cost: InferenceCost | None = None
+
+    def __init__(self, folder: Path) -> None:
+        self._model = PlainBert.load(folder)
+        self._encoder = TextEncoder.from_folder(folder)
+
+    def __call__(self, texts: str | Sequence[str]) -> list[Classified]:
+        """Label and score of each text."""
+        answers = []
+        for ids in self._encoder.encode(_as_list(texts)):
+            batch = self._encoder.pad([ids])
+            logits = self._model.forward(batch.ids, batch.mask, batch.types)[0]
+            answers.append(classify(logits, self._model.config.labels))
+        return answers
+
+
+class SecureClassifier:
+    """The private classifier. Close it, or use it in ``with``, to end the service it started.
+
+    Attributes:
+        last_cost: of the last text classified.
+    """
+
+    last_cost: InferenceCost | None = None
+
+    def __init__(self, client: Client, service: LocalService | None = None) -> None:
+        self._client = client
+        self._finish = weakref.finalize(self, _finish, client, service)
+
+    def __call__(self, texts: str | Sequence[str]) -> list[Classified]:
+        """Label and score of each text. All texts are checked before the first is sent.
+
+        Raises:
+            InputError: for a text that is empty or too long; RangeError for one without an answer.
+            ConnectionFailed, ProtocolError, StockError: the run broke off.
+        """
+        encoder = self._client.side.public.encoder
+        answers = []
+        for ids in encoder.encode(_as_list(texts)):
+            logits, self.last_cost = self._client.infer(encoder.pad([ids]))
+            answers.append(classify(logits[0], self._client.side.config.labels))
+        return answers
+
+    def close(self) -> None:
+        """Ends the connections, and the service if this started it."""
+        self._finish()
+
+    def __enter__(self) -> SecureClassifier:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def classify(logits: npt.NDArray[np.floating], labels: Sequence[str]) -> Classified:
+    """The likeliest label and its softmax probability."""
+    shifted = np.exp(logits - logits.max())
+    best = int(np.argmax(logits))
+    return {"label": labels[best], "score": float(shifted[best] / shifted.sum())}
+
+
+def _as_list(texts: str | Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+def _finish(client: Client, service: LocalService | None) -> None:
+    client.close()
+    if service is not None:
+        service.close()

@@ -1,0 +1,151 @@
+"""A whole service on this machine: dealer and server as processes of their own, certificates made on the fly.
+
+For the demo, for trying a model out, and for tests. Everything lives in one private temporary folder, and
+goes when the service is closed, or when the process that made it ends in whatever way: the children watch
+their standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from veilform.correlation.store import StockStore
+from veilform.errors import ConnectionFailed, VeilformError
+from veilform.models.bert.sides import ClientSide
+from veilform.roles import CLIENT, DEALER, SERVER, Role
+from veilform.serve.client import Client
+from veilform.transport import Identity, connect, create_deployment
+
+START_S = 120.0
+STOP_S = 5.0
+READY = "listening at "
+
+
+class LocalService:
+    """A running dealer and server.
+
+    Attributes:
+        folder: the temporary folder; ``public`` in it is what the client may hold.
+        server, dealer: their addresses, as host and port.
+
+    Raises:
+        VeilformError: when one does not start; what it said is in the message.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        private_embedding: bool = False,
+        progress: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        self._children: list[subprocess.Popen[str]] = []
+        self._temporary = tempfile.TemporaryDirectory(prefix="veilform-")
+        self.folder = Path(self._temporary.name)
+        self.public = self.folder / "public"
+        self.certificates = self.folder / "certificates"
+        try:
+            progress("making certificates")
+            create_deployment(self.certificates, days=2)
+            progress("starting the dealer")
+            self.dealer = self._start(DEALER, [])
+            progress("starting the server: reading, checking and masking the model")
+            options = ["--dealer", "{}:{}".format(*self.dealer), "--publish", str(self.public)]
+            options += ["--stock", str(self.folder / "server-stock")]
+            options += ["--private-embedding"] if private_embedding else []
+            self.server = self._start(SERVER, [str(model), *options])
+        except BaseException:
+            self.close()
+            raise
+
+    def client(self) -> Client:
+        """A client in this process, with the public folder alone."""
+        identity = Identity.load(self.certificates, CLIENT)
+        return Client(
+            ClientSide(self.public),
+            StockStore(self.folder / "client-stock", CLIENT),
+            lambda: connect(*self.server, identity, SERVER),
+            lambda: connect(*self.dealer, identity, DEALER),
+        )
+
+    def close(self) -> None:
+        """Ends both processes and removes the folder. May be called again."""
+        for child in self._children:
+            if child.stdin is not None:
+                with contextlib.suppress(OSError):
+                    child.stdin.close()
+            child.terminate()
+        for child in self._children:
+            try:
+                child.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            for stream in (child.stdout, child.stderr):
+                if stream is not None:
+                    stream.close()
+        self._children.clear()
+        self._temporary.cleanup()
+
+    def _start(self, role: Role, arguments: list[str]) -> tuple[str, int]:
+        command = [sys.executable, "-m", "veilform", role.value, *arguments]
+        command += ["--certificates", str(self.certificates), "--listen", "127.0.0.1:0"]
+        command += ["--until-stdin-closes"]
+        child = subprocess.Popen(  # noqa: S603 - our own program, no shell
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._children.append(child)
+        # A child that hangs while it starts is ended, which ends the reading below.
+        timer = threading.Timer(START_S, child.kill)
+        timer.start()
+        try:
+            assert child.stdout is not None
+            line = child.stdout.readline()
+        finally:
+            timer.cancel()
+        if not line.startswith(READY):
+            child.kill()
+            _, complaint = child.communicate()
+            reason = (
+                complaint.strip().removeprefix("error: ")
+                or f"it ended with code {child.returncode}"
+            )
+            failed = (
+                VeilformError
+                if child.returncode != ConnectionFailed.exit_code
+                else ConnectionFailed
+            )
+            raise failed(f"the {role.value} did not start: {reason}")
+        threading.Thread(target=_drain, args=(child,), daemon=True).start()
+        host, _, port = line.strip().removeprefix(READY).rpartition(":")
+        return host, int(port)
+
+    def __enter__(self) -> LocalService:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _drain(child: subprocess.Popen[str]) -> None:
+    """Reads what a child logs, so that it never waits for a reader."""
+    assert child.stderr is not None
+    with contextlib.suppress(ValueError, OSError):
+        for _ in child.stderr:
+            pass
