@@ -30,7 +30,7 @@ def client(folder: Path, tmp_path: Path) -> Path:
 
 def test_nothing_private_is_exported(folder: Path, client: Path) -> None:
     assert {path.name for path in client.iterdir()} == {
-        "config.json", "tokenizer.json", "embeddings.safetensors", "calibration.json", "model.json",
+        "config.json", "tokenizer.json", "embeddings.safetensors", "model.json",
     }  # fmt: skip
     exported = load_file(client / "embeddings.safetensors")
     assert set(exported) == {*names.PUBLIC, names.WORDS + "_scale"}
@@ -45,9 +45,6 @@ def test_both_folders_give_the_same_part(folder: Path, client: Path) -> None:
     full, exported = PublicPart.load(folder), PublicPart.load(client)
     assert exported.config == full.config
     assert exported.digest == full.digest == model_digest(folder)
-    assert exported.calibration == full.calibration
-    assert exported.calibration is not None
-    assert exported.calibration.model == exported.digest
     assert set(full.tables) == set(exported.tables) == set(names.PUBLIC)
     batch = full.encoder.pad(full.encoder.encode(TEXTS))
     embedded = exported.embed(batch.ids, batch.types)
@@ -78,12 +75,6 @@ def test_only_public_tensors_are_read(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(TensorFile, "chunks", spy)
     PublicPart.load(folder)
     assert set(read) == {*names.PUBLIC, names.WORDS + "_scale"}
-
-
-def test_a_model_without_calibration(tmp_path: Path) -> None:
-    folder = make_tiny(tmp_path / "full")
-    export_public(folder, tmp_path / "client")
-    assert PublicPart.load(tmp_path / "client").calibration is None
 
 
 def test_embed_refuses_foreign_ids(client: Path) -> None:

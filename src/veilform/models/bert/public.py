@@ -1,8 +1,8 @@
-"""What a client may hold of a model: its embeddings, tokenizer, config and ranges.
+"""What a client may hold of a model: its embeddings, tokenizer and config.
 
-A client-only folder has config.json, tokenizer.json, embeddings.safetensors, model.json (the
-digest of the full model, so that both sides can tell that they mean the same one) and, where the
-model is calibrated, calibration.json.
+A client-only folder has config.json, tokenizer.json, embeddings.safetensors and model.json (the
+digest of the full model, so that both sides can tell that they mean the same one). The scales come
+beside them, from ``sides.publish``; the calibrated magnitudes stay with the server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from veilform.errors import InputError, ModelError
 from veilform.models import checkpoint
 from veilform.models.bert import names
-from veilform.models.bert.calibration import CALIBRATION, Calibration
 from veilform.models.bert.config import BertConfig
 from veilform.models.bert.embedding import IdArray, embedding_sum, layer_norm
 from veilform.models.text import TextEncoder
@@ -37,13 +36,12 @@ class _ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class PublicPart:
-    """The public part of the model in ``folder``. ``calibration`` is None if there is none."""
+    """The public part of the model in ``folder``."""
 
     folder: Path
     config: BertConfig
     encoder: TextEncoder
     tables: Mapping[str, NDArray[np.float32]] = field(repr=False)
-    calibration: Calibration | None = field(repr=False)
 
     @classmethod
     def load(cls, folder: Path) -> PublicPart:
@@ -64,9 +62,7 @@ class PublicPart:
                 f"the tokenizer has {encoder.vocab_size} tokens, the model's table only "
                 f"{config.vocab_size}"
             )
-        calibrated = (folder / CALIBRATION).is_file()
-        calibration = Calibration.load(folder) if calibrated else None
-        return cls(folder, config, encoder, source.load(shapes), calibration)
+        return cls(folder, config, encoder, source.load(shapes))
 
     @cached_property
     def digest(self) -> str:
