@@ -6,8 +6,9 @@ Bytes are payload bytes, exactly as sent. Frame headers are the transport's, one
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from veilform.correlation.specs import correction_bytes, dealt_bytes
 from veilform.protocol.effects import Effect, Protocol, Take, transfers_of
@@ -111,19 +112,11 @@ def _counted(party: Party, name: str, declared: Cost, run: Protocol[T]) -> Proto
         reply = yield effect
 
 
-def words(shape: tuple[int, ...], bits: int = 64) -> int:
-    """Bytes of an array on the wire, unless of single bits: whole bytes a word."""
-    count = (bits + 7) // 8
-    for n in shape:
-        count *= n
-    return count
+def dealt(shape: tuple[int, ...], bits: int) -> int:
+    """Bytes of an array from the dealer, or of a correction: whole bytes a word."""
+    return math.prod(shape) * ((bits + 7) // 8)
 
 
-def packed_bits(shape: tuple[int, ...]) -> int:
-    """Bytes of an array of single bits on the wire."""
-    return (words(shape, 8) + 7) // 8
-
-
-def declared_only(*_: Any, **__: Any) -> Cost:
-    """The cost of a protocol that moves nothing."""
-    return Cost()
+def sent(shape: tuple[int, ...], bits: int) -> int:
+    """Bytes of an array between the parties: the same, but single bits are packed."""
+    return (math.prod(shape) + 7) // 8 if bits == 1 else dealt(shape, bits)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from veilform.correlation import specs
 from veilform.masks import MaskRef
-from veilform.protocol.cost import Cost, declares, words
+from veilform.protocol.cost import Cost, dealt, declares
 from veilform.protocol.effects import Protocol, Take
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT, SERVER
@@ -31,7 +31,7 @@ def _out_shape(terms: Terms) -> tuple[int, ...]:
 
 
 def _linear_cost(me: Party, terms: Terms, bias: Array | None = None) -> Cost:
-    out = words(_out_shape(terms), me.ring.bits)
+    out = dealt(_out_shape(terms), me.ring.bits)
     work = sum(math.prod(x.shape) * w.shape[1] for x, w in terms if len(w.shape) == 2)
     return Cost(
         dealt_server=out,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from veilform.correlation import specs
-from veilform.protocol.cost import Cost, declares, words
+from veilform.protocol.cost import Cost, dealt, declares
 from veilform.protocol.effects import Protocol, Take
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT, SERVER
@@ -16,8 +16,8 @@ from veilform.values import Additive, Array, Opened
 
 
 def _square_cost(me: Party, x: Opened) -> Cost:
-    qh = words(x.shape, x.shift) if x.shift else 0
-    return Cost(dealt_server=words(x.shape, me.ring.bits) + qh)
+    qh = dealt(x.shape, x.shift) if x.shift else 0
+    return Cost(dealt_server=dealt(x.shape, me.ring.bits) + qh)
 
 
 @declares(_square_cost)
@@ -31,7 +31,7 @@ def _multiply_cost(me: Party, a: Opened, b: Opened) -> Cost:
     k, widths = me.ring.bits, [me.ring.bits, a.shift, b.shift]
     if a.shift and b.shift and a.shift + b.shift > k:
         widths.append(a.shift + b.shift - k)
-    return Cost(dealt_server=sum(words(a.shape, width) for width in widths if width))
+    return Cost(dealt_server=sum(dealt(a.shape, width) for width in widths if width))
 
 
 @declares(_multiply_cost)
@@ -50,7 +50,7 @@ def _matmul_cost(me: Party, a: Opened, b: Opened) -> Cost:
     shape = (*a.shape[:-1], b.shape[-1])
     work = 2 * math.prod(a.shape) * b.shape[-1]
     return Cost(
-        dealt_server=words(shape, me.ring.bits),
+        dealt_server=dealt(shape, me.ring.bits),
         client_multiply_adds=work if me.role is CLIENT else 0,
         server_multiply_adds=work if me.role is SERVER else 0,
     )

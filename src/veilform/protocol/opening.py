@@ -8,7 +8,7 @@ import numpy as np
 
 from veilform.correlation import specs
 from veilform.masks import MaskRef
-from veilform.protocol.cost import Cost, declares, words
+from veilform.protocol.cost import Cost, dealt, declares, sent
 from veilform.protocol.effects import BOTH, Protocol, Take, Transfer
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT, SERVER
@@ -16,11 +16,11 @@ from veilform.values import Additive, Array, Opened, Preshared
 
 
 def _open_cost(me: Party, x: Additive | Preshared, shift: int = 0) -> Cost:
-    size = words(x.shape, me.ring.bits)
+    size = sent(x.shape, me.ring.bits)
     return Cost(
         up=size if isinstance(x, Additive) else 0,
         down=size,
-        dealt_server=size + words(x.shape, shift) if shift else 0,
+        dealt_server=size + dealt(x.shape, shift) if shift else 0,
     )
 
 
@@ -62,7 +62,7 @@ class Index(NamedTuple):
 
 
 def _open_index_cost(me: Party, x: Additive, low: int, bits: int) -> Cost:
-    size = words(x.shape, bits)
+    size = sent(x.shape, bits)
     return Cost(up=size, down=size)
 
 

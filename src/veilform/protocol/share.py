@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from veilform.correlation import specs
 from veilform.masks import MaskRef
-from veilform.protocol.cost import Cost, declares, words
+from veilform.protocol.cost import Cost, declares, sent
 from veilform.protocol.effects import Protocol, Take, Transfer
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT, SERVER
@@ -12,7 +12,7 @@ from veilform.values import Additive, Array, Opened, Preshared
 
 
 def _preshare_cost(me: Party, x: Additive) -> Cost:
-    return Cost(up=words(x.shape, me.ring.bits))
+    return Cost(up=sent(x.shape, me.ring.bits))
 
 
 @declares(_preshare_cost)
@@ -34,7 +34,7 @@ def preshare(me: Party, x: Additive) -> Protocol[Preshared]:
 
 
 def _mask_private_cost(me: Party, value: Array | None, shape: tuple[int, ...]) -> Cost:
-    return Cost(up=words(shape, me.ring.bits))
+    return Cost(up=sent(shape, me.ring.bits))
 
 
 @declares(_mask_private_cost)
@@ -56,7 +56,7 @@ def mask_private(me: Party, value: Array | None, shape: tuple[int, ...]) -> Prot
 
 
 def _reveal_cost(me: Party, x: Additive | Preshared) -> Cost:
-    return Cost(down=words(x.shape, me.ring.bits))
+    return Cost(down=sent(x.shape, me.ring.bits))
 
 
 @declares(_reveal_cost)

@@ -35,7 +35,8 @@ class Table:
         high_low, high_bits, high_column: the coarse look-up that sees inputs above the window.
         scale: fraction bits of the output.
         error: largest relative error of the output over the range.
-        lowest, highest: the range, in units of the unscaled input.
+        lowest, highest: the range, in units of the unscaled input. Within it an input never counts
+            as out of range; two cells or more beyond it, up to the bound, it always does.
     """
 
     multiplier: int
@@ -65,7 +66,7 @@ def fit(
 
     Args:
         function: real values of the input, in its own integer units, to real outputs.
-        lowest, highest: the range that is answered; 0 <= lowest < highest.
+        lowest, highest: the range that is answered; 0 < lowest < highest.
         bound: |input| never exceeds this, whatever happens.
         magnitude: what the error is relative to; by default the output itself.
         bits: fixes the number of index bits.
@@ -73,11 +74,11 @@ def fit(
     Raises:
         ModelError: when no table of 2^16 cells is good enough, or the bound leaves the ring.
     """
-    if not 0 <= lowest < highest <= bound:
+    if not 0 < lowest < highest <= bound:
         raise ValueError(f"a range [{lowest}, {highest}] within {bound} makes no sense")
     for n in (bits,) if bits else range(6, MOST_BITS + 1):
         table = _fit(function, lowest, highest, bound, n, magnitude)
-        if bits or table.error <= tolerance:
+        if table and (bits or table.error <= tolerance):
             return table
     raise ModelError(
         f"the range {lowest} to {highest} is too wide for a table of 2^{MOST_BITS} cells; distil "
@@ -92,19 +93,21 @@ def _fit(
     bound: int,
     bits: int,
     magnitude: float | None,
-) -> Table:
-    # The window ends at 2^(low + bits); the range must end at 3/4 of it, where the coarse check
-    # looks.
-    room = 0.75 * 2.0**bits
+) -> Table | None:
+    # The window ends at 2^(low + bits). The coarse check lets pass what is a quarter of it below 0
+    # and looks like the last quarter to the fine one, or a cell less: the range must end before.
+    room = 3 * 2 ** (bits - 2) - 1
     low = max(0, math.ceil(math.log2(8 * highest / room)))
-    multiplier = max(1, int(room * 2.0**low / highest))
+    multiplier = max(1, ((room << low) - 1) // highest)
     while low and multiplier >= 16:
         low, multiplier = low - 1, multiplier // 2
     if bound * multiplier >= 2**LIMIT_BITS or low + bits + 2 > LIMIT_BITS:
         raise ModelError("a value's bound leaves the ring; lower its scale")
-    cells = np.arange(2**bits, dtype=np.float64)
     first = (lowest * multiplier >> low) - 1
     last = highest * multiplier >> low
+    if first < 0:
+        return None  # 0 and what is below it must not look like the range
+    cells = np.arange(2**bits, dtype=np.float64)
     inside = (cells >= first) & (cells <= last)
 
     step = 2.0**low / multiplier

@@ -18,7 +18,7 @@ import numpy as np
 
 from veilform.correlation import specs
 from veilform.masks import MaskRef, truncated_mask
-from veilform.protocol.cost import Cost, declares, packed_bits, words
+from veilform.protocol.cost import Cost, dealt, declares, sent
 from veilform.protocol.effects import Protocol, Take, Transfer
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT, SERVER
@@ -29,9 +29,9 @@ ONE = np.uint64(1)
 
 def _truncate_cost(me: Party, x: Preshared, shift: int) -> Cost:
     return Cost(
-        up=words(x.shape, shift) if shift > 1 else packed_bits(x.shape),
-        down=packed_bits(x.shape),
-        dealt_server=words(x.shape, shift),
+        up=sent(x.shape, shift),
+        down=sent(x.shape, 1),
+        dealt_server=dealt(x.shape, shift),
     )
 
 

@@ -1,0 +1,114 @@
+"""Look-ups under sharing: the right row, the right line, and the flag."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.protocol.harness import SEEDS, SHAPES, checked, play, values, words
+from tests.protocol.test_tables import CARRIES, look_up
+
+from veilform.protocol.effects import together
+from veilform.protocol.lookup import interpolate, reveal_flag, select
+from veilform.protocol.opening import open_index, open_value
+from veilform.protocol.tables import reciprocal, rsqrt
+from veilform.roles import CLIENT, SERVER
+from veilform.values import Additive
+
+RECIPROCAL = reciprocal(3_000, 200_000, 2**28)
+RSQRT = rsqrt(412_542_400, 3_159_170_561, 2**36)
+
+
+@checked(50)
+@given(shape=SHAPES, seed=SEEDS, bits=st.integers(1, 8), columns=st.integers(1, 3))
+def test_select(shape, seed: int, bits: int, columns: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = rng.integers(0, 2**64, (2**bits, columns), np.uint64)
+    x, payload = values(rng, shape, 63), values(rng, shape, 63)
+
+    def program(me, a, b):
+        index = yield from open_index(me, a, 0, bits)
+        opened = yield from open_value(me, b)
+        row, crossed = yield from select(me, index, table, opened)
+        plain, nothing = yield from select(me, index, table)
+        assert nothing is None
+        # y row - mask row = row b: the mask of b rides as the payload.
+        y = np.uint64(0) if not hasattr(opened.y, "dtype") else opened.y[..., None]
+        return Additive(row), Additive(row * y - crossed), Additive(plain)
+
+    out = play(program, [x, payload], seed=seed)
+    wanted = table[x & (2**bits - 1)]
+    assert np.array_equal(words(out.joined(0)), wanted), "the look-up gives another row"
+    assert np.array_equal(words(out.joined(2)), wanted), "without a payload: another row"
+    crossed = wanted * words(payload)[..., None]
+    assert np.array_equal(words(out.joined(1)), crossed), "row times payload is wrong"
+
+
+@pytest.mark.parametrize("table", [RECIPROCAL, RSQRT], ids=["reciprocal", "rsqrt"])
+@checked(30)
+@given(shape=SHAPES, seed=SEEDS)
+def test_interpolate_answers_as_the_table(table, shape, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.integers(table.lowest, table.highest, shape, np.int64, endpoint=True)
+    x.flat[0], x.flat[-1] = table.lowest, table.highest
+
+    def program(me, a):
+        found = yield from interpolate(me, a, table)
+        return found.value, found.outside, (yield from reveal_flag(me, [found]))
+
+    out = play(program, [x], seed=seed)
+    for one, got in zip(x.flat, out.joined(0).flat, strict=True):
+        allowed = [look_up(table, int(one), carries)[0] for carries in CARRIES]
+        near = min(abs(got * 2.0**-table.scale / value - 1) for value in allowed)
+        assert near < 2.0**-30, f"f({one}) comes out as {got * 2.0**-table.scale}, not {allowed}"
+    assert out.joined(1)[0] == 0, f"a value in range counts as outside, among {x}"
+    assert out.client[2].tolist() == [0], "the flag is raised within the range"
+    assert out.server[2] is None, "the server learns the flag"
+
+
+OUTSIDE = [2_500, 10, 0, -1, -70_000, 230_000, 300_000, 2**18, 2**20, 2**27, 2**28, -(2**28)]
+
+
+@pytest.mark.parametrize("bad", OUTSIDE)
+def test_one_value_outside_among_many_raises_the_flag(bad: int) -> None:
+    x = np.full((3, 5), 5_000, np.int64)
+    x[1, 3] = bad
+
+    def program(me, a):
+        found = yield from interpolate(me, a, RECIPROCAL)
+        flag = yield from reveal_flag(me, [found])
+        return found.outside, flag
+
+    for seed in range(4):
+        out = play(program, [x], seed=seed)
+        assert out.client[1].tolist() == [1], f"{bad} passes silently"
+        assert 1 <= out.joined(0)[0] <= 2, f"{bad} is counted {out.joined(0)[0]} times"
+
+
+@checked(30)
+@given(shape=SHAPES, seed=SEEDS, outside=st.integers(0, 125))
+def test_the_flag_is_one_bit_however_many_are_outside(shape, seed: int, outside: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.full(shape, 5_000, np.int64)
+    x.flat[: min(outside, x.size)] = rng.choice(OUTSIDE, min(outside, x.size))
+    good = np.full((2, 2), 2**30, np.int64)
+
+    def program(me, a, b):
+        checks = yield from together(interpolate(me, a, RECIPROCAL), interpolate(me, b, RSQRT))
+        return (yield from reveal_flag(me, checks))
+
+    out = play(program, [x, good], seed=seed)
+    assert out.client.tolist() == [int(outside > 0)], f"{outside} of {x.size} outside: wrong flag"
+
+
+def test_work_and_bytes_of_a_look_up() -> None:
+    def program(me, a):
+        return (yield from interpolate(me, a, RECIPROCAL)).value
+
+    out = play(program, [np.full((4, 3), 5_000, np.int64)])
+    keys = 12 * sum(bits * 17 + 16 for bits in (RECIPROCAL.bits, RECIPROCAL.high_bits))
+    total = out.trace.total
+    assert total.dealt_client == total.dealt_server == keys, "a key is 17 bytes a bit and 16 more"
+    assert len(out.trace.up) == len(out.trace.down) == 1, "interpolation is one message each way"
+    assert out.multiply_adds == {CLIENT: 0, SERVER: 0}
