@@ -120,3 +120,12 @@ def test_files_that_disagree(client: Path, key: str, value: object, message: str
 
 def test_the_repr_shows_no_numbers(client: Path) -> None:
     assert "array" not in repr(PublicPart.load(client))
+
+
+def test_a_private_embedding_stays_behind(folder: Path, tmp_path: Path) -> None:
+    export_public(folder, tmp_path / "private", embeddings=False)
+    assert not (tmp_path / "private" / "embeddings.safetensors").exists()
+    part = PublicPart.load(tmp_path / "private")
+    assert part.digest == model_digest(folder)
+    with pytest.raises(ModelError, match="private look-up"):
+        part.embed(np.zeros((1, 4), np.int64))

@@ -127,9 +127,11 @@ def _fit(
         float(np.abs(function(start)).max()),
     )
     scale = LIMIT_BITS - 3 - math.ceil(math.log2(largest))
-    line = np.zeros((2**bits, 2), np.float64)
-    line[inside] = np.stack([intercept * 2.0**scale, slope * 2.0**scale / multiplier], axis=1)
-    rounded = np.rint(line)
+    rounded = np.zeros((2**bits, 2), np.float64)
+    rounded[inside, 1] = np.rint(slope * 2.0**scale / multiplier)
+    # Fitted after the slope is rounded: that error then grows from the cell's middle, not from 0.
+    middle_value = (left + right) / 2 * 2.0**scale
+    rounded[inside, 0] = np.rint(middle_value - rounded[inside, 1] * middle * multiplier)
     columns = np.zeros((2**bits, 3), np.uint64)
     columns[:, :2] = rounded.astype(np.int64).view(np.uint64)
     columns[:, 2] = ~inside

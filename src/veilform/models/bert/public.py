@@ -1,8 +1,8 @@
 """What a client may hold of a model: its embeddings, tokenizer and config.
 
-A client-only folder has config.json, tokenizer.json, embeddings.safetensors and model.json (the
-digest of the full model, so that both sides can tell that they mean the same one). The scales come
-beside them, from ``sides.publish``; the calibrated magnitudes stay with the server.
+A client-only folder has config.json, tokenizer.json, embeddings.safetensors (unless words are
+looked up privately) and model.json (the digest of the full model, so that both sides can tell that
+they mean the same one). The scales come beside them, from ``sides.publish``; the calibrated magnitudes stay with the server.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ class _ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class PublicPart:
-    """The public part of the model in ``folder``."""
+    """The public part of the model in ``folder``.
+
+    ``tables`` are the embeddings; empty where the words are looked up privately, because then they
+    are the server's secret.
+    """
 
     folder: Path
     config: BertConfig
@@ -45,24 +49,20 @@ class PublicPart:
 
     @classmethod
     def load(cls, folder: Path) -> PublicPart:
-        """Read a client-only folder or a full checkpoint; of the latter the public tensors only.
+        """Read a client-only folder or a full checkpoint, of the latter the public tensors only.
 
         Raises:
             ModelError: a file is missing or broken, or public tensors are missing or misshapen.
         """
-        client_only = (folder / EMBEDDINGS).is_file()
-        weights = EMBEDDINGS if client_only else checkpoint.WEIGHTS
-        source = checkpoint.Checkpoint.open(folder, weights)
-        config = BertConfig.parse(source.config)
-        shapes = names.embedding_shapes(config)
-        source.require(shapes)
+        config = BertConfig.parse(checkpoint.read_config(folder))
+        tables = {} if _without_embeddings(folder) else _load_tables(folder, config)
         encoder = TextEncoder.from_folder(folder)
         if encoder.vocab_size > config.vocab_size:
             raise ModelError(
                 f"the tokenizer has {encoder.vocab_size} tokens, the model's table only "
                 f"{config.vocab_size}"
             )
-        return cls(folder, config, encoder, source.load(shapes))
+        return cls(folder, config, encoder, tables)
 
     @cached_property
     def digest(self) -> str:
@@ -71,7 +71,7 @@ class PublicPart:
         Raises:
             ModelError: it cannot be read.
         """
-        if not (self.folder / EMBEDDINGS).is_file():
+        if not (self.folder / MODEL).is_file():
             return checkpoint.model_digest(self.folder)
         content = checkpoint.read_bytes(self.folder, MODEL, _MAX_MODEL_BYTES)
         try:
@@ -84,7 +84,12 @@ class PublicPart:
 
         Raises:
             InputError: an id is outside the table, or there are more positions than the model has.
+            ModelError: there are no tables here.
         """
+        if not self.tables:
+            raise ModelError(
+                f"{self.folder} has no embeddings: it is for a private look-up of words"
+            )
         types_BS = np.zeros_like(ids_BS) if types_BS is None else types_BS
         x_BSD = embedding_sum(self.tables, ids_BS, types_BS)
         normal_BSD = layer_norm(x_BSD, self.tables, names.EMBEDDING_NORM, self._eps)
@@ -95,10 +100,23 @@ class PublicPart:
         return self.config.layer_norm_eps
 
 
-def export_public(folder: Path, out_dir: Path) -> None:
+def _without_embeddings(folder: Path) -> bool:
+    return (folder / MODEL).is_file() and not (folder / EMBEDDINGS).is_file()
+
+
+def _load_tables(folder: Path, config: BertConfig) -> Mapping[str, NDArray[np.float32]]:
+    weights = EMBEDDINGS if (folder / EMBEDDINGS).is_file() else checkpoint.WEIGHTS
+    source = checkpoint.Checkpoint.open(folder, weights)
+    shapes = names.embedding_shapes(config)
+    source.require(shapes)
+    return source.load(shapes)
+
+
+def export_public(folder: Path, out_dir: Path, embeddings: bool = True) -> None:
     """Write the client-only folder of the checkpoint ``folder`` to ``out_dir``.
 
-    ``out_dir`` must not exist or be empty: nothing private can be left in it by accident.
+    ``out_dir`` must not exist or be empty: nothing private can be left in it by accident. Without
+    ``embeddings`` the tables stay behind too: the client then looks words up privately.
 
     Raises:
         ModelError: ``folder`` is no complete checkpoint.
@@ -114,7 +132,8 @@ def export_public(folder: Path, out_dir: Path) -> None:
         for name in (checkpoint.CONFIG, checkpoint.TOKENIZER):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, out_dir / name)
-        source.export(names.PUBLIC, out_dir / EMBEDDINGS)
+        if embeddings:
+            source.export(names.PUBLIC, out_dir / EMBEDDINGS)
         (out_dir / MODEL).write_bytes(msgspec.json.encode(model) + b"\n")
     except OSError as error:
         raise InputError(f"cannot write to {str(out_dir)!r}: {error.strerror}") from error

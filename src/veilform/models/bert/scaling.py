@@ -13,8 +13,10 @@ from veilform.models.bert import names
 from veilform.models.bert.bounds import SLACK, Affine, Gain, LayerBounds, Tensors, layer_bounds
 from veilform.models.bert.calibration import Calibration, LayerCalibration, Range
 from veilform.models.bert.config import BertConfig
+from veilform.models.bert.secure import logit_shift
 from veilform.nn.scales import (
     HIDDEN,
+    LOGIT,
     SCORE,
     WEIGHT,
     WORDS,
@@ -73,6 +75,7 @@ def plan_lengths(
         row = _embedding_row(tensors)
         embedding = _norm(config, row, calibration.embedding_variance.whole, WORDS)
     pooler = _pooler(config, tensors, calibration, gains[-1])
+    _check_classifier(config, tensors, gains[-1])
     planned = []
     for length in lengths:
         layers = []
@@ -88,6 +91,8 @@ def plan_lengths(
 def _layer(
     config: BertConfig, bounds: LayerBounds, measured: LayerCalibration, length: int
 ) -> LayerScales:
+    _fits("the values", bounds.values, HIDDEN + WEIGHT)
+    _fits("the inner feed-forward", bounds.inner, HIDDEN + WEIGHT)
     attention = _attention(config, bounds, measured.denominator.whole, length)
     # Squares at 2 HIDDEN times weights / 8 at scale outer + 3.
     outer = _weight_scale(config, bounds.feedforward_row, 2 * HIDDEN + 3)
@@ -188,6 +193,15 @@ def _pooler(
     element = SLACK * dense.element(math.sqrt(config.hidden_size)) * unit
     scales = PoolerScales(limit, _power(element + 3 * limit), 0)
     return PoolerScales(limit, scales.bound, _shift(scales.table, HIDDEN))
+
+
+def _check_classifier(config: BertConfig, tensors: Tensors, before: Gain) -> None:
+    """The logits before truncation. A pooled row is no longer than the rows it comes from."""
+    classifier = Affine.read(tensors, names.CLASSIFIER)
+    if config.pooling == "mean":
+        classifier = classifier.after(before)
+    largest = SLACK * classifier.element(math.sqrt(config.hidden_size))
+    _fits("a logit", largest, LOGIT + logit_shift(config))
 
 
 def _embedding_row(tensors: Tensors) -> float:

@@ -87,7 +87,7 @@ class Side:
 
     @functools.lru_cache(maxsize=32)  # noqa: B019
     def run_digest(self, length: int) -> str:
-        """Of the model, its scales, and the very tables that follow: sides that differ in a bit must not run."""
+        """Of the model, its scales and their tables: sides that differ in a bit must not run."""
         scales = self.scales.at(length)
         hasher = hashlib.sha256(self.model.encode() + msgspec.json.encode(scales))
         for table in _tables(scales):
@@ -158,6 +158,10 @@ class ClientSide(Side):
             scales = msgspec.json.decode(content, type=ScaleTable)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ModelError(f"{SCALES} in {folder} is malformed: {error}") from None
+        known = [s.length for s in scales.lengths]
+        fit = all(len(s.layers) == public.config.num_hidden_layers for s in scales.lengths)
+        if not known or not fit or known != list(public.encoder.lengths()):
+            raise ModelError(f"{SCALES} in {folder} is of another model; export the folder again")
         super().__init__(public.config, public.digest, scales)
         self.public = public
 
@@ -180,12 +184,12 @@ class ClientSide(Side):
 
 
 def publish(server: ServerSide, out_dir: Path) -> None:
-    """Writes the folder that a client needs: config, tokenizer, public embeddings, scales, digest.
+    """Writes the folder that a client needs: config, tokenizer, scales, digest, public embeddings.
 
     Raises:
         InputError: ``out_dir`` holds files, or cannot be written.
     """
-    export_public(server.folder, out_dir)
+    export_public(server.folder, out_dir, embeddings=not server.scales.private_embedding)
     (out_dir / SCALES).write_bytes(
         msgspec.json.format(msgspec.json.encode(server.scales), indent=1)
     )
