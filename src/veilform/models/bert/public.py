@@ -2,7 +2,8 @@
 
 A client-only folder has config.json, tokenizer.json, embeddings.safetensors (unless words are
 looked up privately) and model.json (the digest of the full model, so that both sides can tell that
-they mean the same one). The scales come beside them, from ``sides.publish``; the calibrated magnitudes stay with the server.
+they mean the same one). The scales come beside them, from ``sides.publish``; what calibration
+measured stays with the server.
 """
 
 from __future__ import annotations
@@ -87,9 +88,7 @@ class PublicPart:
             ModelError: there are no tables here.
         """
         if not self.tables:
-            raise ModelError(
-                f"{self.folder} has no embeddings: it is for a private look-up of words"
-            )
+            raise ModelError(f"{self.folder} has no embeddings: it is for a private look-up")
         types_BS = np.zeros_like(ids_BS) if types_BS is None else types_BS
         x_BSD = embedding_sum(self.tables, ids_BS, types_BS)
         normal_BSD = layer_norm(x_BSD, self.tables, names.EMBEDDING_NORM, self._eps)
