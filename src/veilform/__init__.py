@@ -1,9 +1,8 @@
-"""Veilform serves Transformers privately: the server never sees the input, the client never sees the weights.
+"""Transformers served privately: the server sees no input, the client no weights.
 
-import veilform
-
-with veilform.pipeline("text-classification", model=veilform.DEFAULT_MODEL) as clf:
-print(clf(["A film that stays with you."]), clf.last_cost)
+>>> import veilform
+>>> with veilform.pipeline("text-classification", model=veilform.DEFAULT_MODEL) as classifier:
+...     print(classifier(["A film that stays with you."]), classifier.last_cost)
 """
 
 from veilform import errors

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from veilform.commands import console, demo, models, services
@@ -10,7 +12,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Serve Transformers privately: the server never sees the input, the client never sees the weights.",
+    help="Serve Transformers privately: the server sees no input, the client sees no weights.",
 )
 app.command()(demo.demo)
 app.command()(models.cost)
@@ -43,4 +45,4 @@ def common(
 
 def main() -> None:
     """Runs the command line; an expected error becomes one line and an exit code."""
-    console.guarded(app)
+    sys.exit(console.guarded(lambda: app(standalone_mode=False)))

@@ -1,4 +1,4 @@
-"""``veilform.pipeline``: a classifier with one call, private or plain, in the manner of Hugging Face."""
+"""``veilform.pipeline``: a classifier, private or plain, in the manner of Hugging Face."""
 
 from __future__ import annotations
 
@@ -51,13 +51,14 @@ def pipeline(
 
     Args:
         task: "text-classification".
-        model: a checkpoint folder, the name of a shipped student, or, with ``server``, the client's folder
-            that the server's operator exported.
-        mode: "secure" computes privately, between three processes; "plain" computes here, to compare.
-        private_embedding: look words up under secure computation too; for a model whose embeddings are the
-            server's secret. Slower: see docs/threat-model.md.
-        server, dealer: host:port of a running service. Without them both are started on this machine, and
-            end with the classifier.
+        model: a checkpoint folder, the name of a shipped student, or, with ``server``, the client's
+            folder that the server's operator exported.
+        mode: "secure" computes privately, between three processes; "plain" computes here, to
+            compare.
+        private_embedding: look words up under secure computation too; for a model whose embeddings
+            are the server's secret. Slower: see docs/threat-model.md.
+        server, dealer: host:port of a running service. Without them both are started on this
+            machine, and end with the classifier.
         certificates: folder of this client's certificates, for a running service.
         stock: folder for this client's stock; needed with ``server``.
 

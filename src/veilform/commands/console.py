@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -17,6 +18,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from veilform.errors import InputError, VeilformError
+
+LAST_S = 1.7
 
 out = Console()
 err = Console(stderr=True)
@@ -49,6 +52,12 @@ def step(text: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
+def say(line: str) -> None:
+    """One line on standard output, at once: a program may wait for it."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def log_to_stderr() -> None:
     """Shows what a service does, one line an event."""
     handler: logging.Handler = (
@@ -59,22 +68,48 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s")
 
 
-def stop_on_signals(stop: Callable[[], None], until_stdin_closes: bool) -> None:
-    """Calls ``stop`` on Ctrl-C, on SIGTERM, and, for a child process, when its parent is gone."""
+def stop_on_signals(stop: Callable[[], object], until_stdin_closes: bool) -> None:
+    """Calls ``stop`` on Ctrl-C, on SIGTERM, and, for a child process, when its parent is gone.
+
+    A process that is then still busy ends nevertheless, in less than two seconds.
+    """
 
     def stop_soon(*_: object) -> None:
         # Not in the signal handler itself, which may have interrupted a lock's holder.
         threading.Thread(target=stop, daemon=True).start()
+        last = threading.Timer(LAST_S, end_at_once)
+        last.daemon = True
+        last.start()
 
     signal.signal(signal.SIGTERM, stop_soon)
     signal.signal(signal.SIGINT, stop_soon)
     if until_stdin_closes:
 
         def watch() -> None:
-            sys.stdin.read()
-            stop()
+            # Not sys.stdin: its lock, held in a daemon thread, would crash the interpreter's end.
+            with contextlib.suppress(OSError):
+                while os.read(0, 4096):
+                    pass
+            stop_soon()
 
         threading.Thread(target=watch, daemon=True).start()
+
+
+def end_at_once() -> None:
+    """Ends this process with code 0, without waiting for its threads."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)
+
+
+def unwind_on_sigterm() -> None:
+    """Lets SIGTERM end the program as Ctrl-C does, so that it removes what it made."""
+
+    def unwind(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, unwind)
 
 
 def read_texts(texts: list[str] | None, file: Path | None) -> list[str]:
@@ -97,28 +132,54 @@ def read_texts(texts: list[str] | None, file: Path | None) -> list[str]:
         raise InputError("no text: give one as an argument, or --file FILE (- for standard input)")
     try:
         content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        lines = content.decode("utf-8").splitlines()
+        lines = content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"the texts are not valid UTF-8 (byte {error.start}); convert them first, for example with iconv"
+            f"the texts are not valid UTF-8 (byte {error.start}); convert them first, "
+            "for example with iconv"
         ) from None
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
-    kept = [line for line in lines if line.strip()]
+    kept = [line.removesuffix("\r") for line in lines if line.strip()]
     if not kept:
         raise InputError(f"there is no text in {file}")
     return kept
 
 
-def guarded(run: Callable[[], None]) -> None:
-    """Runs a program; an expected error becomes one line on stderr and an exit code."""
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""Click's, which newer versions of typer carry under another name."""
+
+
+def guarded(run: Callable[[], object]) -> int:
+    """Runs a program; an expected error becomes one line on stderr. Returns the exit code."""
     try:
-        run()
+        code = run()
     except VeilformError as error:
-        err.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("interrupted", markup=False)
-        sys.exit(130)
+        return _complain(str(error), error.exit_code)
+    except _UsageError as error:
+        return _complain(_usage(error), InputError.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        sys.exit(1)
+        # Whoever read the output has left. Nothing more can be written, at the end neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except OSError as error:
+        return _complain(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+    if code == 128 + signal.SIGINT:
+        return _complain("interrupted", code)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(text: str, code: int) -> int:
+    line = " ".join(text.split())
+    err.print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
+    return code
+
+
+def _usage(error: Any) -> str:
+    """What was wrong with the command line, and where to read more."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "veilform"
+    text = error.format_message() or "A command is missing."
+    return f"{text} See `{command} --help`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -31,6 +32,7 @@ def demo(
     from veilform.pipeline import DEFAULT_MODEL, PlainClassifier
     from veilform.serve.local import LocalService
 
+    console.unwind_on_sigterm()
     model = model or DEFAULT_MODEL
     folder = resolve(model)
     texts = console.read_texts(text, None) if text else held_out(folder, REVIEWS)
@@ -61,7 +63,7 @@ def held_out(folder: Path, count: int) -> list[str]:
     if not path.is_file():
         raise InputError(f"{folder} has no {HELD_OUT}; give texts of your own with --text")
     with path.open(encoding="utf-8") as lines:
-        return [json.loads(line)["text"] for line, _ in zip(lines, range(count))]
+        return [json.loads(line)["text"] for line in itertools.islice(lines, count)]
 
 
 def summary(model: str, results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def summary(model: str, results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _client_process(service: Any, texts: list[str]) -> list[dict[str, Any]]:
-    """Runs ``veilform classify`` as the third process. The texts go by its standard input, not its arguments."""
+    """Runs ``veilform classify`` as the third process. The texts go by its standard input."""
     command = [sys.executable, "-m", "veilform", "classify", str(service.public)]
     command += [
         "--certificates",
@@ -134,7 +136,7 @@ def _show(model: str, results: list[dict[str, Any]]) -> None:
     console.out.print(table)
     same = sum(row["label"] == row["plain_label"] for row in results)
     console.out.print(
-        f"{same} of {len(results)} private labels equal the plain ones. Dealer, server and client ran as three "
-        "processes; the server saw no text, the client no weight.",
+        f"{same} of {len(results)} private labels equal the plain ones. Dealer, server and client "
+        "ran as three processes; the server saw no text, the client no weight.",
         soft_wrap=True,
     )

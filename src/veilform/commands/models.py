@@ -49,8 +49,8 @@ def cost(
     console.out.print(
         f"Online: {_bytes(report.up_bytes)} up, {_bytes(report.down_bytes)} down, "
         f"{report.trace.messages} messages, headers included.\n"
-        f"Offline: {_bytes(total.dealt_server)} dealer to server, {_bytes(total.dealt_client)} dealer to "
-        f"client, {_bytes(total.correction)} client to server.",
+        f"Offline: {_bytes(total.dealt_server)} dealer to server, {_bytes(total.dealt_client)} "
+        f"dealer to client, {_bytes(total.correction)} client to server.",
         highlight=False,
     )
 

@@ -25,8 +25,8 @@ def certificates(
 
     create_deployment(folder, days)
     console.out.print(
-        f"Made {folder}/client, {folder}/server and {folder}/dealer. Copy each to its party's machine, "
-        "and remove the rest there: a private key belongs to one party.",
+        f"Made {folder}/client, {folder}/server and {folder}/dealer. Copy each to its party's "
+        "machine, and remove the rest there: a private key belongs to one party.",
         soft_wrap=True,
     )
 
@@ -65,8 +65,9 @@ def dealer(
     listener = Listener(*parse(listen), Identity.load(certificates, DEALER))
     service = Dealer().service(listener)
     console.stop_on_signals(service.stop, until_stdin_closes)
-    print(f"{READY}{listener.host}:{listener.port}", flush=True)
-    service.run()
+    console.say(f"{READY}{listener.host}:{listener.port}")
+    if not service.run():
+        console.end_at_once()
 
 
 def server(
@@ -107,10 +108,12 @@ def server(
             running.register()
             service = running.service(listener)
             console.stop_on_signals(service.stop, until_stdin_closes)
-            print(f"{READY}{listener.host}:{listener.port}", flush=True)
-            service.run()
+            console.say(f"{READY}{listener.host}:{listener.port}")
+            ended = service.run()
         finally:
             running.close()
+    if not ended:
+        console.end_at_once()
 
 
 def classify(
@@ -130,6 +133,7 @@ def classify(
     """Classify texts privately against a running service. The texts never leave this machine."""
     from veilform.pipeline import SecureClassifier, remote_client
 
+    console.unwind_on_sigterm()
     texts = console.read_texts(text, file)
     rows = []
     with (

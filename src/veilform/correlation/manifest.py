@@ -19,6 +19,7 @@ from veilform.roles import CLIENT, SERVER, Role
 
 VERSION = 1
 MOST_MANIFEST_BYTES = 16 << 20
+MOST_AXES = 8
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -81,14 +82,17 @@ class Manifest(msgspec.Struct, frozen=True):
         """Refuses a manifest with more than ``limit`` bytes of arrays, before any is made.
 
         Raises:
-            ProtocolError: it is too large, or a shape is negative.
+            ProtocolError: it is too large, or an axis is below 1.
         """
         total = 0
         for spec in self.specs:
             for role in (CLIENT, SERVER):
                 for field in spec.fields(role, self.ring_bits):
-                    if any(n < 0 for n in field.shape) or not 0 < field.bits <= 64:
-                        raise ProtocolError(f"the manifest's {spec.name} has an impossible field")
+                    # Axes first: a product over many large ones would itself take for ever.
+                    if len(field.shape) > MOST_AXES or not 0 < field.bits <= 64:
+                        raise ProtocolError("the manifest has an impossible field")
+                    if any(not 0 < n <= limit for n in field.shape):
+                        raise ProtocolError(f"the manifest has an axis outside 1 to {limit}")
                     total += 8 * math.prod(field.shape)
             if total > limit:
                 raise ProtocolError(f"the manifest asks for more than {limit} bytes of randomness")

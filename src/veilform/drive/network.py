@@ -22,7 +22,7 @@ def run(
 ) -> Any:
     """Runs a program with a stock, and returns its result.
 
-    The manifest says the size of every message ahead; one of another size is refused before it is read.
+    The manifest says the size of every message ahead; one of another size is refused unread.
 
     Args:
         timeout_s: the longest wait for one message, if not the channel's.
@@ -49,6 +49,4 @@ def run(
         expected = next(sizes, None)
         if expected is None:
             raise ProtocolError("the program waits for a message that its manifest does not have")
-        message = channel.receive_data(expected, timeout_s=timeout_s)
-        if len(message) != expected:
-            raise ProtocolError(f"a message of {len(message)} bytes came where {expected} belong")
+        message = channel.receive_data(expected, exact=True, timeout_s=timeout_s)

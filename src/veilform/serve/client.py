@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
@@ -17,7 +18,13 @@ from veilform.correlation.masks import corrections
 from veilform.correlation.store import StockStore
 from veilform.correlation.weights import common_part, packed
 from veilform.drive import network
-from veilform.errors import ProtocolError, RangeError
+from veilform.errors import (
+    ConnectionFailed,
+    ProtocolError,
+    RangeError,
+    StockError,
+    VeilformError,
+)
 from veilform.models.bert.secure import Answer
 from veilform.models.bert.sides import ClientSide, Shape
 from veilform.models.text import TokenBatch
@@ -25,7 +32,7 @@ from veilform.nn.scales import LOGIT
 from veilform.roles import CLIENT
 from veilform.serve import messages as say
 from veilform.serve.server import DEALING_S
-from veilform.transport import HEADER_BYTES, Channel, Kind, Traffic
+from veilform.transport import HEADER_BYTES, Channel, Kind, PeerError, Traffic
 from veilform.words import pack
 
 Logits = npt.NDArray[np.float64]
@@ -64,7 +71,8 @@ class Client:
         connect_server, connect_dealer: open the channels.
 
     Raises:
-        ConnectionFailed, ProtocolError: the server or dealer cannot be reached, or serves another model.
+        ConnectionFailed, ProtocolError: the server or dealer cannot be reached, or serves another
+            model.
     """
 
     def __init__(
@@ -76,6 +84,7 @@ class Client:
     ) -> None:
         self.side = side
         self._store = store
+        store.burn_leftovers()
         self._ready: dict[Shape, deque[_Prepared]] = {}
         self._dealer = connect_dealer()
         try:
@@ -102,7 +111,12 @@ class Client:
         )
 
     def prepare(self, shape: Shape) -> float:
-        """Has one stock dealt for runs of this shape, ahead of its use. Returns the seconds it took."""
+        """Has one stock dealt for runs of this shape, ahead of its use; the seconds it took.
+
+        Raises:
+            InputError: the model has no such length.
+            ConnectionFailed, ProtocolError, StockError: dealer, server or disk refuse.
+        """
         start = time.perf_counter()
         manifest = self.side.manifest(shape, self._weights)
         self._dealer.send_control(
@@ -111,6 +125,18 @@ class Client:
         dealt = self._dealer.receive_control(say.Dealt, timeout_s=DEALING_S)
         content = self._dealer.receive_bulk(manifest.dealt_bytes(CLIENT))
         self._store.put(dealt.stock, manifest, dealt.seed, [content])
+        try:
+            with self._telling_server():
+                self._offer(dealt, manifest, shape)
+        except BaseException:
+            self._store.discard(dealt.stock)
+            raise
+        seconds = time.perf_counter() - start
+        self._ready.setdefault(shape, deque()).append(_Prepared(dealt.stock, manifest, seconds))
+        return seconds
+
+    def _offer(self, dealt: say.Dealt, manifest: Manifest, shape: Shape) -> None:
+        """Has the server collect its part, and sends it the corrections."""
         self._server.send_control(
             say.Offer(dealt.stock, manifest.digest, shape.batch, shape.length)
         )
@@ -121,9 +147,6 @@ class Client:
         stored = self._server.receive_control(say.Stored, timeout_s=DEALING_S)
         if stored.stock != dealt.stock:
             raise ProtocolError("the server stored another stock than it was offered")
-        seconds = time.perf_counter() - start
-        self._ready.setdefault(shape, deque()).append(_Prepared(dealt.stock, manifest, seconds))
-        return seconds
 
     def infer(self, batch: TokenBatch) -> tuple[Logits, InferenceCost]:
         """Logits (texts, labels) of padded texts; takes a prepared stock, or has one dealt.
@@ -137,15 +160,17 @@ class Client:
             self.prepare(shape)
         prepared = self._ready[shape].popleft()
         before, start = self._server.counters.snapshot(), time.perf_counter()
+        inputs = self.side.inputs(batch)
         stock = self._store.claim(prepared.stock, prepared.manifest)
-        self._server.send_control(
-            say.Begin(say.PROTOCOL, self.side.model, prepared.manifest.digest, prepared.stock)
-        )
-        begun = self._server.receive_control(say.Begun)
-        if begun.stock != prepared.stock:
-            raise ProtocolError("the server began with another stock")
-        program = self.side.program(shape).client(self.side.inputs(batch))
-        answer: Answer = network.run(program, stock, self._server)
+        with self._telling_server():
+            self._server.send_control(
+                say.Begin(say.PROTOCOL, self.side.model, prepared.manifest.digest, prepared.stock)
+            )
+            begun = self._server.receive_control(say.Begun)
+            if begun.stock != prepared.stock:
+                raise ProtocolError("the server began with another stock")
+            program = self.side.program(shape).client(inputs)
+            answer: Answer = network.run(program, stock, self._server)
         seconds = time.perf_counter() - start
         if np.any(answer.flag):
             raise RangeError(
@@ -156,10 +181,26 @@ class Client:
         return fixed.decode(answer.logits, LOGIT), _cost(moved, prepared, seconds)
 
     def close(self) -> None:
-        """Ends both connections."""
+        """Ends both connections, and burns what was prepared and not used."""
         self._dealer.close()
-        if hasattr(self, "_server"):
-            self._server.close()
+        self._server.close()
+        for prepared in self._ready.values():
+            for one in prepared:
+                with contextlib.suppress(StockError):
+                    self._store.discard(one.stock)
+        self._ready.clear()
+
+    @contextlib.contextmanager
+    def _telling_server(self) -> Iterator[None]:
+        """Tells the server why this side stops, unless that is the server's own word."""
+        try:
+            yield
+        except ConnectionFailed:
+            raise
+        except VeilformError as error:
+            if not isinstance(error, PeerError):
+                self._server.send_error(str(error))
+            raise
 
     def __enter__(self) -> Client:
         return self
@@ -186,5 +227,5 @@ def _cost(moved: Traffic, prepared: _Prepared, seconds: float) -> InferenceCost:
 
 
 def predicted_bytes(sizes: Sequence[int]) -> int:
-    """Bytes of messages on the wire, frame headers included: what :class:`InferenceCost` will count."""
+    """Bytes of messages on the wire, frame headers included, as :class:`InferenceCost` counts."""
     return sum(sizes) + HEADER_BYTES * len(sizes)

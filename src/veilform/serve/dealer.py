@@ -1,4 +1,4 @@
-"""The dealer's process: masked weights in, stocks out. It never sees an input, an answer or a weight."""
+"""The dealer's process: masked weights in, stocks out. It sees no input, answer or weight."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from veilform import prg
 from veilform.correlation import weights as split
+from veilform.correlation.check import check_dealable
 from veilform.correlation.deal import Dealing
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.store import new_id
@@ -26,6 +27,9 @@ from veilform.transport import Channel, Listener
 log = logging.getLogger("veilform")
 
 MOST_PENDING = 64
+MOST_HELD_BYTES = 16 << 30
+"""Of stocks in work or waiting, together."""
+MOST_WEIGHT_SETS = 4
 PENDING_S = 900.0
 """A stock that the server does not collect within this time is thrown away."""
 
@@ -39,13 +43,24 @@ class _Pending:
     made: float
 
 
+@dataclass(frozen=True, repr=False)
+class _Weights:
+    packed: Mapping[str, object]
+    shapes: Mapping[str, tuple[int, ...]]
+    total: int
+
+
 class Dealer:
-    """Serves clients and servers of one deployment. Keeps masked weights and uncollected stocks in memory."""
+    """Serves clients and servers of one deployment.
+
+    Masked weights and uncollected stocks are in memory only, and bounded. No lock is held while
+    dealing, or while a party is read from or written to.
+    """
 
     def __init__(self) -> None:
-        self._weights: dict[str, Mapping[str, object]] = {}
-        self._shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+        self._weights: dict[str, _Weights] = {}
         self._pending: dict[str, _Pending] = {}
+        self._in_work = 0
         self._lock = threading.Lock()
 
     def service(self, listener: Listener) -> Service:
@@ -84,15 +99,49 @@ class Dealer:
             words: Words = np.frombuffer(content[start : start + size], "<u8").reshape(shape)
             masked[name] = words
             start += size
+        weights = _Weights(split.packed(masked), dict(asked.shapes), total)
         with self._lock:
-            self._weights[asked.weights] = split.packed(masked)
-            self._shapes[asked.weights] = dict(asked.shapes)
+            self._weights.pop(asked.weights, None)
+            self._weights[asked.weights] = weights
+            self._drop_old_weights()
         log.info("weights registered: %d arrays, %.0f MB", len(masked), total / 1e6)
         channel.send_control(say.Registered(asked.weights))
 
+    def _drop_old_weights(self) -> None:
+        """Each start of a server brings a new set; those of earlier starts go, the oldest first."""
+        while len(self._weights) > 1 and (
+            len(self._weights) > MOST_WEIGHT_SETS
+            or sum(w.total for w in self._weights.values()) > say.MOST_WEIGHT_BYTES
+        ):
+            del self._weights[next(iter(self._weights))]
+
     def _deal(self, channel: Channel, manifest: Manifest) -> None:
         manifest.check_size(say.MOST_DEALT_BYTES)
+        check_dealable(manifest)
         weights = self._weights_of(manifest)
+        total = {role: manifest.dealt_bytes(role) for role in (CLIENT, SERVER)}
+        size = sum(total.values())
+        with self._lock:
+            self._drop_old()
+            held = self._in_work + sum(p.total for p in self._pending.values())
+            if len(self._pending) >= MOST_PENDING or held + size > MOST_HELD_BYTES:
+                raise StockError(
+                    "too many stocks wait for the server; let it collect them, and try again"
+                )
+            self._in_work += size
+        try:
+            self._deal_now(channel, manifest, weights, total)
+        finally:
+            with self._lock:
+                self._in_work -= size
+
+    def _deal_now(
+        self,
+        channel: Channel,
+        manifest: Manifest,
+        weights: Mapping[str, object],
+        total: Mapping[Role, int],
+    ) -> None:
         stock_id = new_id()
         seeds = {role: prg.fresh_seed() for role in (CLIENT, SERVER)}
         parts: dict[Role, list[memoryview]] = {CLIENT: [], SERVER: []}
@@ -100,42 +149,43 @@ class Dealer:
         for dealt in Dealing(manifest, seeds, weights).run():
             for role, fields in dealt.items():
                 parts[role] += fields
-        total = {role: manifest.dealt_bytes(role) for role in parts}
-        with self._lock:
-            self._drop_old()
-            if len(self._pending) >= MOST_PENDING:
-                raise StockError(
-                    f"{MOST_PENDING} stocks wait for the server; let it collect them first"
-                )
-            self._pending[stock_id] = _Pending(
-                manifest.digest, seeds[SERVER], parts[SERVER], total[SERVER], time.monotonic()
-            )
         log.info(
             "stock dealt in %.2f s, %.1f MB", time.perf_counter() - start, sum(total.values()) / 1e6
         )
-        channel.send_control(say.Dealt(stock_id, seeds[CLIENT]))
-        channel.send_bulk(parts[CLIENT], total[CLIENT])
+        pending = _Pending(
+            manifest.digest, seeds[SERVER], parts[SERVER], total[SERVER], time.monotonic()
+        )
+        with self._lock:
+            self._pending[stock_id] = pending
+        try:
+            channel.send_control(say.Dealt(stock_id, seeds[CLIENT]))
+            channel.send_bulk(parts[CLIENT], total[CLIENT])
+            channel.flush()
+        except BaseException:
+            with self._lock:
+                self._pending.pop(stock_id, None)
+            raise
 
     def _weights_of(self, manifest: Manifest) -> Mapping[str, object]:
         """The masked weights that a manifest names, with the shapes that it names."""
+        needed = manifest.weight_shapes
         with self._lock:
-            weights, shapes = (
-                self._weights.get(manifest.weights),
-                self._shapes.get(manifest.weights),
-            )
-        if weights is None or shapes is None:
+            weights = self._weights.get(manifest.weights)
+        if weights is None:
+            if not needed:
+                return {}
             raise StockError(
-                "the dealer does not have these masked weights; the server registers them when it starts, "
-                "so start it with this dealer and connect again"
+                "the dealer does not have these masked weights; the server registers them when it "
+                "starts, so start it with this dealer and connect again"
             )
-        for name, shape in manifest.weight_shapes.items():
-            if shapes.get(name) != shape:
-                raise ProtocolError(f"the manifest's weight {name!r} is not the registered one")
-        return weights
+        if any(weights.shapes.get(name) != shape for name, shape in needed.items()):
+            raise ProtocolError("the manifest's weights are not the registered ones")
+        return weights.packed
 
     def _hand_out(self, channel: Channel, asked: say.Collect) -> None:
         # Taken out before it is sent: a stock goes out once, even if the sending fails.
         with self._lock:
+            self._drop_old()
             pending = self._pending.pop(asked.stock, None)
         if pending is None:
             raise StockError("the dealer has no such stock: it was collected, or waited too long")
@@ -154,5 +204,6 @@ class Dealer:
 def _check_protocol(version: int) -> None:
     if version != say.PROTOCOL:
         raise ProtocolError(
-            f"the peer speaks protocol {version}, this program {say.PROTOCOL}; install the same release"
+            f"the peer speaks protocol {version}, this program {say.PROTOCOL}; "
+            "install the same release"
         )

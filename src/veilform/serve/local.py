@@ -1,8 +1,9 @@
-"""A whole service on this machine: dealer and server as processes of their own, certificates made on the fly.
+"""A whole service on this machine: dealer and server as processes, with fresh certificates.
 
-For the demo, for trying a model out, and for tests. Everything lives in one private temporary folder, and
-goes when the service is closed, or when the process that made it ends in whatever way: the children watch
-their standard input.
+For the demo, for trying a model out, and for tests. Everything lives in one private temporary
+folder, which goes when the service is closed. The children watch their standard input, so they end
+with the process that started them, in whatever way that ends; only after a kill does the folder
+stay.
 """
 
 from __future__ import annotations

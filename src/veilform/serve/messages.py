@@ -1,4 +1,4 @@
-"""What the parties say to each other besides protocol messages and bulk data. All fields are bounded."""
+"""What the parties say besides protocol messages and bulk data. All fields are bounded."""
 
 from __future__ import annotations
 

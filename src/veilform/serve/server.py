@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.store import StockStore
 from veilform.drive import network
-from veilform.errors import InputError, ProtocolError, VeilformError
+from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockError, VeilformError
 from veilform.models.bert.sides import ServerSide, Shape, fresh_weights
 from veilform.roles import CLIENT, Role
 from veilform.serve import messages as say
@@ -22,6 +23,8 @@ log = logging.getLogger("veilform")
 DEALING_S = 600.0
 """The longest wait for the dealer to deal one stock."""
 MOST_BATCH = 64
+MOST_OFFERED = 16
+"""Stocks that one client may have waiting here."""
 
 
 class Server:
@@ -39,6 +42,8 @@ class Server:
         self._connect_dealer = connect_dealer
         self._dealer: Channel | None = None
         self._dealer_lock = threading.Lock()
+        self._closed = False
+        store.burn_leftovers()
         # One set of masked weights a process: their common part goes to every client.
         self._weights, self._seed = fresh_weights()
 
@@ -52,11 +57,12 @@ class Server:
             self._registered_dealer()
 
     def close(self) -> None:
-        """Closes the channel to the dealer."""
-        with self._dealer_lock:
-            if self._dealer is not None:
-                self._dealer.close()
-                self._dealer = None
+        """Closes the channel to the dealer, whoever waits for it."""
+        # Without the lock: its holder may wait for the dealer, and is woken by this.
+        self._closed = True
+        dealer = self._dealer
+        if dealer is not None:
+            dealer.close()
 
     def serve(self, channel: Channel, role: Role) -> None:
         """One client's requests, until it leaves."""
@@ -68,18 +74,21 @@ class Server:
             while True:
                 asked = channel.receive_control(say.Offer, say.Begin, timeout_s=IDLE_S)
                 if isinstance(asked, say.Offer):
-                    shapes[asked.stock] = self._take_in(channel, asked)
+                    shapes[asked.stock] = self._take_in(channel, asked, len(shapes))
                 else:
                     self._run(channel, asked, shapes)
         finally:
             # What a client leaves unused nobody else can use.
             for stock in shapes:
-                self._store.discard(stock)
+                with contextlib.suppress(StockError):
+                    self._store.discard(stock)
 
-    def _take_in(self, channel: Channel, offer: say.Offer) -> Shape:
+    def _take_in(self, channel: Channel, offer: say.Offer, waiting: int) -> Shape:
         """Collects the server's part of a stock, and the client's corrections."""
         if offer.batch > MOST_BATCH:
             raise InputError(f"a batch of {offer.batch} texts is over the limit of {MOST_BATCH}")
+        if waiting >= MOST_OFFERED:
+            raise StockError(f"{waiting} stocks of this client wait already; use them first")
         shape = Shape(offer.batch, offer.length)
         manifest = self._manifest(shape, offer.manifest)
         corrections = channel.receive_bulk(manifest.correction_bytes)
@@ -89,15 +98,18 @@ class Server:
         return shape
 
     def _run(self, channel: Channel, begin: say.Begin, shapes: dict[str, Shape]) -> None:
-        self._check(begin.protocol, begin.model)
         shape = shapes.pop(begin.stock, None)
-        if shape is None:
+        try:
+            self._check(begin.protocol, begin.model)
+            if shape is None:
+                raise ProtocolError(
+                    f"stock {begin.stock} was not offered on this connection, or was used already"
+                )
+            manifest = self._manifest(shape, begin.manifest)
+            stock = self._store.claim(begin.stock, manifest)
+        except VeilformError:
             self._store.discard(begin.stock)
-            raise ProtocolError(
-                f"stock {begin.stock} was not offered on this connection, or was used already"
-            )
-        manifest = self._manifest(shape, begin.manifest)
-        stock = self._store.claim(begin.stock, manifest)
+            raise
         program = self._side.program(shape)
         weights = self._side.server_weights(shape.length)
         channel.send_control(say.Begun(begin.stock))
@@ -109,34 +121,52 @@ class Server:
     def _check(self, protocol: int, model: str) -> None:
         if protocol != say.PROTOCOL:
             raise ProtocolError(
-                f"the client speaks protocol {protocol}, the server {say.PROTOCOL}; install the same release"
+                f"the client speaks protocol {protocol}, the server {say.PROTOCOL}; "
+                "install the same release"
             )
         if model != self._side.model:
             raise ProtocolError(
-                "the client's model is not the one served here; get the client's folder from this server's "
-                "operator (veilform export)"
+                "the client's model is not the one served here; get the client's folder from this "
+                "server's operator (veilform export)"
             )
 
     def _manifest(self, shape: Shape, digest: str) -> Manifest:
         manifest = self._side.manifest(shape, self._weights)
         if manifest.digest != digest:
             raise ProtocolError(
-                "client and server derive different manifests; install the same release on both sides, "
-                "and export the client's folder again"
+                "client and server derive different manifests; install the same release on both "
+                "sides, and export the client's folder again"
             )
         return manifest
 
     def _collect(self, offer: say.Offer, manifest: Manifest) -> tuple[bytes, bytearray]:
+        """The server's seed and dealt bytes. Clients wait for each other here, and for no client.
+
+        A channel that broke since it was last used is opened once more. The dealer hands a stock
+        out once, so asking again cannot bring a second copy.
+        """
         with self._dealer_lock:
-            dealer = self._registered_dealer()
+            was_open = self._dealer is not None
             try:
-                dealer.send_control(say.Collect(say.PROTOCOL, offer.stock, manifest.digest))
-                dealt = dealer.receive_control(say.Dealt, timeout_s=DEALING_S)
-                return dealt.seed, dealer.receive_bulk(manifest.dealt_bytes(Role.SERVER))
-            except VeilformError:
-                dealer.close()
-                self._dealer = None
-                raise
+                return self._collect_once(offer, manifest)
+            except ConnectionFailed:
+                if not was_open or self._closed:
+                    raise
+            log.warning("the connection to the dealer was lost; connecting again")
+            return self._collect_once(offer, manifest)
+
+    def _collect_once(self, offer: say.Offer, manifest: Manifest) -> tuple[bytes, bytearray]:
+        dealer = self._registered_dealer()
+        try:
+            dealer.send_control(say.Collect(say.PROTOCOL, offer.stock, manifest.digest))
+            dealt = dealer.receive_control(say.Dealt)
+            if dealt.stock != offer.stock:
+                raise ProtocolError("the dealer handed out another stock than it was asked for")
+            return dealt.seed, dealer.receive_bulk(manifest.dealt_bytes(Role.SERVER))
+        except BaseException:
+            self._dealer = None
+            dealer.close()
+            raise
 
     def _registered_dealer(self) -> Channel:
         """The channel to the dealer, opened and given the masked weights if there is none."""
@@ -157,7 +187,7 @@ class Server:
                 (memoryview(s).cast("B") for s in self._side.masked(self._seed)), total
             )
             dealer.receive_control(say.Registered, timeout_s=DEALING_S)
-        except VeilformError:
+        except BaseException:
             dealer.close()
             raise
         self._dealer = dealer

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
+import time
+import traceback
 from collections.abc import Callable, Collection
+from pathlib import Path
 
-from veilform.errors import ConnectionFailed, ProtocolError, VeilformError
+from veilform.errors import VeilformError
 from veilform.roles import Role
 from veilform.transport import Channel, Listener, PeerError, PeerLeft
 
 log = logging.getLogger("veilform")
 
 MOST_CONNECTIONS = 16
+"""Of one role: idle clients do not keep the server from its dealer."""
+ENDING_S = 1.0
+_OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 IDLE_S = 3600.0
 """A party that says nothing for this long is let go."""
 
@@ -30,34 +37,48 @@ class Service:
         self._expect = expect
         self._serve = serve
         self._channels: set[Channel] = set()
-        self._threads: set[threading.Thread] = set()
+        self._threads: dict[threading.Thread, Role] = {}
         self._lock = threading.Lock()
         self._stopping = False
 
-    def run(self) -> None:
-        """Accepts until :meth:`stop`. One party's failure ends its own connection only."""
+    def run(self) -> bool:
+        """Accepts until :meth:`stop`. One party's failure ends its own connection only.
+
+        Returns:
+            Whether all connections have ended; False if some are still busy after a second.
+        """
         while not self._stopping:
             try:
                 channel, role = self._listener.accept(self._expect)
             except VeilformError as error:
                 if not self._stopping:
                     log.warning("a connection was refused: %s", error)
+                    if getattr(error.__cause__, "errno", None) in _OUT_OF:
+                        time.sleep(ENDING_S)  # rather than fail again at once
                 continue
-            with self._lock:
-                full = len(self._threads) >= MOST_CONNECTIONS
-                if not full and not self._stopping:
-                    thread = threading.Thread(
-                        target=self._one,
-                        args=(channel, role),
-                        daemon=True,
-                        name=f"serve-{role.value}",
-                    )
-                    self._threads.add(thread)
-                    self._channels.add(channel)
-                    thread.start()
-                    continue
-            channel.send_error(f"{MOST_CONNECTIONS} parties are connected; try again later")
-            channel.close()
+            if not self._begin(channel, role):
+                channel.send_error(f"{MOST_CONNECTIONS} parties are connected; try again later")
+                channel.close()
+        deadline = time.monotonic() + ENDING_S
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads)
+
+    def _begin(self, channel: Channel, role: Role) -> bool:
+        """Serves a party in a thread of its own; False if there are too many."""
+        with self._lock:
+            others = sum(other is role for other in self._threads.values())
+            if self._stopping or others >= MOST_CONNECTIONS:
+                return False
+            thread = threading.Thread(
+                target=self._one, args=(channel, role), daemon=True, name=f"serve-{role.value}"
+            )
+            self._threads[thread] = role
+            self._channels.add(channel)
+            thread.start()
+            return True
 
     def stop(self) -> None:
         """Stops accepting and closes every connection. May be called again, from any thread."""
@@ -75,7 +96,7 @@ class Service:
         finally:
             with self._lock:
                 self._channels.discard(channel)
-                self._threads.discard(threading.current_thread())
+                self._threads.pop(threading.current_thread(), None)
 
     def _serve_until_left(self, channel: Channel, role: Role) -> None:
         try:
@@ -84,10 +105,19 @@ class Service:
             return
         except PeerError as error:
             log.warning("%s", error)
-        except (ConnectionFailed, ProtocolError, VeilformError) as error:
+        except VeilformError as error:
+            if self._stopping:
+                return
             log.warning("the connection of the %s ended: %s", role.value, error)
             channel.send_error(str(error))
         except Exception as error:
-            # The text may hold anything: only its kind is told, and only here.
-            log.error("serving the %s failed: %s", role.value, type(error).__name__)
+            # The text may hold anything: only its kind and place are told, and only here.
+            log.error("serving the %s failed: %s", role.value, _place(error))
             channel.send_error("it failed; its operator finds more in its log")
+
+
+def _place(error: Exception) -> str:
+    """What an error is and where it arose, without its text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{at}"

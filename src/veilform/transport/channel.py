@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar, overload
 
 from veilform.errors import ConnectionFailed, ProtocolError
 from veilform.roles import Role
@@ -18,7 +18,6 @@ from veilform.transport.bulk import BULK_CHUNK_BYTES, decode_total, encode_total
 from veilform.transport.control import (
     CONTROL_LIMIT_BYTES,
     Control,
-    ControlT,
     decode_control,
     encode_control,
 )
@@ -27,6 +26,9 @@ from veilform.transport.frames import MAX_PAYLOAD_BYTES, Kind
 from veilform.transport.framing import Framing
 from veilform.transport.settings import Settings
 from veilform.transport.streams import Bytes, Stream, as_views
+
+A = TypeVar("A", bound=Control)
+B = TypeVar("B", bound=Control)
 
 
 class Channel:
@@ -68,10 +70,13 @@ class Channel:
             raise ValueError("a message of the protocol has at least one byte")
         self._framing.send(Kind.DATA, views)
 
-    def receive_data(self, limit: int, *, timeout_s: float | None = None) -> bytearray:
+    def receive_data(
+        self, limit: int, *, exact: bool = False, timeout_s: float | None = None
+    ) -> bytearray:
         """One message of 1 to ``limit`` bytes.
 
         Args:
+            exact: take no message shorter than ``limit`` either.
             timeout_s: seconds to wait for it to begin, when not as in the settings.
 
         Raises:
@@ -79,7 +84,8 @@ class Channel:
             PeerLeft: the peer said goodbye instead.
             ConnectionFailed: the deadline passed, or the peer is gone.
         """
-        return self._framing.receive(Kind.DATA, 1, min(limit, MAX_PAYLOAD_BYTES), timeout_s)
+        least = limit if exact else 1
+        return self._framing.receive(Kind.DATA, least, min(limit, MAX_PAYLOAD_BYTES), timeout_s)
 
     def send_control(self, message: Control, *, limit: int = CONTROL_LIMIT_BYTES) -> None:
         """Send one control record of at most ``limit`` bytes.
@@ -98,12 +104,22 @@ class Channel:
             )
         self._framing.send(Kind.CONTROL, [memoryview(payload)])
 
+    @overload
+    def receive_control(
+        self, wanted: type[A], /, *, limit: int = ..., timeout_s: float | None = ...
+    ) -> A: ...
+
+    @overload
+    def receive_control(
+        self, wanted: type[A], other: type[B], /, *, limit: int = ..., timeout_s: float | None = ...
+    ) -> A | B: ...
+
     def receive_control(
         self,
-        *types: type[ControlT],
+        *types: type[Control],
         limit: int = CONTROL_LIMIT_BYTES,
         timeout_s: float | None = None,
-    ) -> ControlT:
+    ) -> Control:
         """One control record, of one of ``types`` and at most ``limit`` bytes.
 
         Args:

@@ -1,0 +1,119 @@
+"""Whether a manifest from outside can be dealt at all: every mask exists, every shape fits.
+
+A client sends its manifest to the dealer. The dealer runs this before it makes an array, so that
+what it will hold and compute follows from the declared shapes, which `Manifest.check_size` bounds.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from veilform.correlation.manifest import Manifest
+from veilform.correlation.masks import references
+from veilform.correlation.specs import (
+    AnySpec,
+    Linear,
+    Lookup,
+    MatMul,
+    Open,
+    Preshare,
+    Product,
+    Square,
+    Truncate,
+)
+from veilform.errors import ProtocolError
+from veilform.masks import MaskRef
+from veilform.roles import CLIENT, SERVER
+from veilform.shapes import Abstract
+
+MOST_MULTIPLY_ADDS = 1 << 44
+MOST_VIEWS = 8
+MOST_INDEX_BITS = 32
+
+Shape = tuple[int, ...]
+
+
+def check_dealable(manifest: Manifest) -> None:
+    """Deals with shapes alone.
+
+    Raises:
+        ProtocolError: a mask is missing or named twice, shapes do not fit together, a shift is
+            outside the ring, or the whole is too much work.
+    """
+    if not 2 <= manifest.ring_bits <= 64:
+        raise ProtocolError(f"a manifest for a ring of {manifest.ring_bits} bits")
+    masks: dict[str, Abstract] = {}
+    names: set[str] = set()
+    work = 0
+    for spec in manifest.specs:
+        try:
+            fits = spec.name not in names and _fits(spec, masks, manifest.ring_bits)
+            work += _work(spec) if fits else 0
+        except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError):
+            fits = False
+        if not fits:
+            raise ProtocolError("the manifest does not fit together; install the same release")
+        if work > MOST_MULTIPLY_ADDS:
+            raise ProtocolError("the manifest asks for too much work; use a smaller batch")
+        names.add(spec.name)
+        if isinstance(spec, (Preshare, Linear, Truncate, Open)):
+            masks[spec.name] = Abstract(spec.shape)
+
+
+def _fits(spec: AnySpec, masks: dict[str, Abstract], ring_bits: int) -> bool:
+    def seen(ref: MaskRef) -> Shape:
+        array = masks[ref.name]
+        for view in ref.views:
+            array = view.apply(array)
+        return array.shape
+
+    if any(len(ref.views) > MOST_VIEWS for ref in references(spec)):
+        return False
+    if isinstance(spec, Linear):
+        return bool(spec.terms) and all(
+            seen(term.mask) == term.shape
+            and _times(term.shape, term.weight_shape) == spec.shape
+            for term in spec.terms
+        )  # fmt: skip
+    if isinstance(spec, Truncate):
+        return 0 < spec.shift < ring_bits and seen(spec.source) == spec.shape
+    if isinstance(spec, Open):
+        known = spec.source is None or seen(spec.source) == spec.shape
+        roles = set(spec.senders) <= {CLIENT, SERVER} and len(set(spec.senders)) == len(
+            spec.senders
+        )
+        return known and roles and 0 < spec.width <= ring_bits and 0 <= spec.shift < spec.width
+    if isinstance(spec, Square):
+        return 0 <= spec.shift < ring_bits and seen(spec.opened) == spec.shape
+    if isinstance(spec, Product):
+        shifts = 0 <= spec.a_shift < ring_bits and 0 <= spec.b_shift < ring_bits
+        return shifts and np.broadcast_shapes(seen(spec.a), seen(spec.b)) == spec.shape
+    if isinstance(spec, MatMul):
+        a, b = seen(spec.a), seen(spec.b)
+        wide = np.broadcast_shapes(a[:-2], b[:-2]) == a[:-2]
+        joined = a[-1] == b[-2] == spec.inner
+        return wide and joined and (*a[:-1], b[-1]) == spec.shape
+    if isinstance(spec, Lookup):
+        of_payload = spec.count if spec.payload is None else math.prod(seen(spec.payload))
+        counts = spec.count == math.prod(seen(spec.index)) == of_payload
+        return counts and 0 < spec.bits <= MOST_INDEX_BITS
+    return True
+
+
+def _times(shape: Shape, weight: Shape) -> Shape | None:
+    """Of rows times a matrix, or times a vector entry by entry."""
+    if not 1 <= len(weight) <= 2 or shape[-1] != weight[0]:
+        return None
+    return (*shape[:-1], weight[-1])
+
+
+def _work(spec: AnySpec) -> int:
+    if isinstance(spec, Linear):
+        return sum(math.prod(term.shape) * term.weight_shape[-1] for term in spec.terms)
+    if isinstance(spec, MatMul):
+        return spec.inner * math.prod(spec.shape)
+    if isinstance(spec, Lookup):
+        return 64 * spec.count * spec.bits
+    return 0
