@@ -1,4 +1,4 @@
-"""Runs a protocol as three parties would, and checks on the way that it moves what its trace says."""
+"""Runs a protocol as three parties would, and checks that it moves what its trace says."""
 
 from __future__ import annotations
 

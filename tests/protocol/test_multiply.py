@@ -128,7 +128,8 @@ def test_multiply_by_what_the_client_knows(seed: int, shift: int) -> None:
 
 @checked(60)
 @given(
-    lead=st.lists(st.integers(1, 3), max_size=2).map(tuple), sizes=st.tuples(*3 * [st.integers(1, 6)]),
+    lead=st.lists(st.integers(1, 3), max_size=2).map(tuple),
+    sizes=st.tuples(*3 * [st.integers(1, 6)]),
     seed=SEEDS, preshared=st.booleans(), broadcast=st.booleans(), flip=st.booleans(),
 )  # fmt: skip
 def test_matmul(lead, sizes, seed: int, preshared: bool, broadcast: bool, flip: bool) -> None:

@@ -1,4 +1,4 @@
-"""Tables in the clear: what each index answers, and that what leaves the range is seen, up to the bound."""
+"""Tables in the clear: what each index answers, and that what leaves the range is seen."""
 
 from __future__ import annotations
 

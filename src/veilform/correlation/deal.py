@@ -5,7 +5,7 @@ Only the dealer, the lockstep driver and tests import this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import singledispatchmethod
 
 import numpy as np
@@ -39,8 +39,7 @@ class Dealing:
     """One pass over a manifest. Holds both parties' seeds, hence every mask of the run.
 
     Args:
-        weights: the dealer's part s of each weight, packed or plain.
-        expand: where shares come from; tests enumerate them instead.
+        weights: the dealer's part s of each; matrices packed, or plain for inputs of two axes.
     """
 
     def __init__(
@@ -48,12 +47,10 @@ class Dealing:
         manifest: Manifest,
         seeds: Mapping[Role, bytes],
         weights: Mapping[str, object],
-        expand: Callable[..., Words] = expand_field,
     ) -> None:
         self._manifest = manifest
         self._seeds = seeds
         self._weights = weights
-        self._expand = expand
         self._ring = Ring(manifest.ring_bits)
         self._masks = MaskTable(manifest.specs)
 
@@ -82,7 +79,7 @@ class Dealing:
 
     def _draw(self, role: Role, spec: Spec, name: str) -> Words:
         field = next(f for f in spec.fields(role, self._ring.bits) if f.name == name)
-        return self._expand(self._seeds[role], spec, field)
+        return expand_field(self._seeds[role], spec, field)
 
     def _parts(self, ref: MaskRef, shift: int) -> tuple[Words, Words]:
         """q = rho >> shift and h = msb(rho) of an opened value's mask."""

@@ -73,7 +73,7 @@ def corrections(manifest: Manifest, seed: bytes, weights: Mapping[str, object]) 
     """What the client sends ahead for each linear layer, in order: sum_i r_i P_i - A_C - r_Z.
 
     Args:
-        weights: the common part P of each weight, packed or plain; see ``correlation.weights``.
+        weights: the common part P of each weight; matrices packed, or plain for inputs of two axes.
     """
     ring, masks = Ring(manifest.ring_bits), MaskTable(manifest.specs)
     for index, spec in enumerate(manifest.specs):

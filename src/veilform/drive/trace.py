@@ -54,7 +54,7 @@ class ShapeParty(Party):
         return Abstract((index.size, table.shape[1], 2))
 
 
-class _Sizes:
+class Sizes:
     """Messages that have a size and no content."""
 
     def encode(self, payload: Array, bits: int) -> int:
@@ -100,7 +100,7 @@ class Trace:
 
     @property
     def linear_multiply_adds(self) -> int:
-        """Ring multiply-adds of the linear layers: the client does them once offline, the dealer too."""
+        """Ring multiply-adds of the linear layers: once offline at the client, once at the dealer."""
         return sum(_linear_work(spec) for spec in self.specs if isinstance(spec, Linear))
 
     @property
@@ -133,7 +133,7 @@ def trace(program: Callable[[Party], Protocol[Any]], ring: Ring = RING64) -> Tra
     ran = alternate(
         {role: program(parties[role]) for role in parties},
         {role: taker(role) for role in parties},
-        _Sizes(),
+        Sizes(),
         sum,
     )
     assert taken[CLIENT] == taken[SERVER], "the parties took different correlations"

@@ -1,0 +1,384 @@
+"""Exact views: over a tiny ring, what a party sees says nothing of the other's secrets.
+
+For each protocol, all secrets of one party are run through with the other's input fixed. The joint
+distribution of all that the other sees must not change, and every lane's output must be right.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.views.enumeration import Enumeration, Run
+
+from veilform.correlation.weights import dealer_part
+from veilform.masks import Columns
+from veilform.protocol.effects import together
+from veilform.protocol.linear import linear
+from veilform.protocol.multiply import matmul, multiply, square
+from veilform.protocol.opening import open_index, open_value
+from veilform.protocol.share import mask_private, preshare, reveal
+from veilform.protocol.truncate import truncate
+from veilform.roles import CLIENT, SERVER, Role
+from veilform.values import Additive
+
+Check = Callable[[Run, Sequence[int], Sequence[int]], None]
+
+
+def added(me, x):
+    """A held value as an additive sharing."""
+    if hasattr(x, "y"):
+        return Additive(me.opened_share(x.y, x.shift, x.q, x.h))
+    return x
+
+
+def assert_blind(
+    space: Enumeration,
+    seer: Role,
+    secrets: Iterable[Sequence[Any]],
+    fixed: Iterable[Sequence[Any]],
+    check: Check | None = None,
+) -> None:
+    """For each fixed input of the seer, its view is distributed alike for all secrets."""
+    secrets = list(secrets)
+    assert len(secrets) > 1
+    for own in fixed:
+        first, wanted = secrets[0], None
+        for secret in secrets:
+            client, server = (own, secret) if seer is CLIENT else (secret, own)
+            run = space.run(client, server)
+            if check:
+                check(run, client, server)
+            found = run.views[seer].distribution()
+            wanted = wanted or found
+            assert found == wanted, (
+                f"the {seer.value}, holding {own}, can tell {secret} from {first}"
+            )
+
+
+def everything(bits: int, count: int = 1) -> list[tuple[int, ...]]:
+    return list(itertools.product(range(1 << bits), repeat=count))
+
+
+def close_to(space: Enumeration, shift: int, index: int | None = None) -> Check:
+    """The output is x >> shift within a unit, for x in [-2^(k-2), 2^(k-2))."""
+
+    def check(run: Run, client: Sequence[int], server: Sequence[int]) -> None:
+        x = space.signed(client[0], server[0])
+        if shift and not -(1 << space.ring.bits - 2) <= x < 1 << space.ring.bits - 2:
+            return
+        off = space.joined(run, index) - (x >> shift)
+        assert np.abs(off).max() <= (1 if shift else 0), f"{x} comes out wrong by {np.unique(off)}"
+
+    return check
+
+
+@pytest.mark.parametrize("seer", [CLIENT, SERVER], ids=["client", "server"])
+class TestOneValue:
+    """Protocols of one input, over all shares of both parties."""
+
+    def test_preshare(self, seer: Role) -> None:
+        space = Enumeration(preshare, 4)
+        assert_blind(space, seer, everything(4), everything(4), close_to(space, 0))
+
+    @pytest.mark.parametrize(("bits", "shift"), [(3, 1), (4, 1), (4, 2), (5, 3)])
+    def test_truncate(self, seer: Role, bits: int, shift: int) -> None:
+        def program(me, a):
+            return (yield from truncate(me, (yield from preshare(me, a)), shift))
+
+        space = Enumeration(program, bits)
+        fixed = everything(bits) if bits < 5 else [(0,), (1,), (13,), (31,)]
+        assert_blind(space, seer, everything(bits), fixed, close_to(space, shift))
+
+    @pytest.mark.parametrize("preshared", [False, True], ids=["additive", "preshared"])
+    @pytest.mark.parametrize("shift", [0, 1, 2])
+    def test_open_value(self, seer: Role, preshared: bool, shift: int) -> None:
+        def program(me, a):
+            held = (yield from preshare(me, a)) if preshared else a
+            return added(me, (yield from open_value(me, held, shift)))
+
+        space = Enumeration(program, 4)
+        fixed = everything(4) if shift == 0 else [(0,), (3,), (8,), (15,)]
+        assert_blind(space, seer, everything(4), fixed, close_to(space, shift))
+
+    @pytest.mark.parametrize("preshared", [False, True], ids=["additive", "preshared"])
+    @pytest.mark.parametrize("shift", [0, 1])
+    def test_square(self, seer: Role, preshared: bool, shift: int) -> None:
+        def program(me, a):
+            held = (yield from preshare(me, a)) if preshared else a
+            opened = yield from open_value(me, held, shift)
+            return (yield from square(me, opened)), added(me, opened)
+
+        space = Enumeration(program, 3)
+
+        def check(run: Run, client: Sequence[int], server: Sequence[int]) -> None:
+            close_to(space, shift, 1)(run, client, server)
+            root = space.joined(run, 1)
+            off = (space.joined(run, 0) - root * root) % 8
+            assert not off.any(), "a square is wrong"
+
+        assert_blind(space, seer, everything(3), everything(3), check)
+
+    @pytest.mark.parametrize(("low", "width"), [(0, 2), (1, 2), (2, 1), (1, 3), (0, 4)])
+    def test_open_index(self, seer: Role, low: int, width: int) -> None:
+        space = Enumeration(lambda me, a: open_index(me, a, low, width), 4)
+        assert_blind(space, seer, everything(4), everything(4))
+
+    def test_truncate_then_open_then_square(self, seer: Role) -> None:
+        """Masks that depend on one another: r, what a truncation makes of it, openings of both."""
+
+        def program(me, a):
+            x = yield from preshare(me, a)
+            half = yield from truncate(me, x, 1)
+            both = yield from together(open_value(me, x), open_value(me, half))
+            return [added(me, one) for one in both]
+
+        space = Enumeration(program, 4)
+
+        def check(run: Run, client: Sequence[int], server: Sequence[int]) -> None:
+            close_to(space, 0, 0)(run, client, server)
+            close_to(space, 1, 1)(run, client, server)
+
+        assert_blind(space, seer, everything(4), [(0,), (5,), (14,)], check)
+
+    def test_one_value_under_two_masks(self, seer: Role) -> None:
+        """As a look-up does: all of x, and some bits of it, each under a mask of its own."""
+
+        def program(me, a):
+            both = yield from together(
+                open_value(me, a), open_index(me, a, 0, 2), open_index(me, a, 1, 1)
+            )
+            return added(me, both[0])
+
+        space = Enumeration(program, 3)
+        assert_blind(space, seer, everything(3), everything(3), close_to(space, 0))
+
+
+def test_mask_private() -> None:
+    def program(me, a):
+        mine = a.share if me.role is CLIENT else None
+        return added(me, (yield from mask_private(me, mine, a.shape)))
+
+    space = Enumeration(program, 4)
+    assert_blind(space, SERVER, everything(4), [(0,)], close_to(space, 0))
+
+
+# --- Two values ----------------------------------------------------------------------------------
+
+
+def few(bits: int, *, seed: int, count: int, values: int = 2) -> list[tuple[int, ...]]:
+    """Some of all tuples of ring elements, with the extreme ones."""
+    rng = np.random.default_rng(seed)
+    size = 1 << bits
+    drawn = [tuple(int(v) for v in rng.integers(0, size, values)) for _ in range(count)]
+    return [(0,) * values, (size - 1,) * values, (size // 2,) * values, *drawn]
+
+
+@pytest.mark.parametrize("seer", [CLIENT, SERVER], ids=["client", "server"])
+@pytest.mark.parametrize("kind", ["elementwise", "matrix"])
+def test_products_without_truncation(seer: Role, kind: str) -> None:
+    matrix = kind == "matrix"
+
+    def program(me, a, b):
+        one, two = yield from together(open_value(me, a), open_value(me, b))
+        return (yield from (matmul if matrix else multiply)(me, one, two))
+
+    space = Enumeration(program, 3, [(1, 1) if matrix else ()] * 2)
+
+    def check(run: Run, client: Sequence[int], server: Sequence[int]) -> None:
+        product = (client[0] + server[0]) * (client[1] + server[1])
+        assert not ((space.joined(run) - product) % 8).any(), f"{client}, {server}: wrong product"
+
+    assert_blind(space, seer, everything(3, 2), [(0, 0), (5, 3)], check)
+
+
+@pytest.mark.parametrize("seer", [CLIENT, SERVER], ids=["client", "server"])
+def test_product_of_a_truncated_value_and_the_client_s_own(seer: Role) -> None:
+    def program(me, a, b):
+        mine = b.share if me.role is CLIENT else None
+        one, two = yield from together(open_value(me, a, 1), mask_private(me, mine, b.shape))
+        return (yield from multiply(me, one, two)), added(me, one)
+
+    space = Enumeration(program, 3, [(), ()])
+
+    def check(run: Run, client: Sequence[int], server: Sequence[int]) -> None:
+        off = space.joined(run, 0) - space.joined(run, 1) * space.signed(client[1])
+        assert not (off % 8).any(), f"{client}, {server}: wrong product"
+
+    if seer is CLIENT:
+        assert_blind(space, seer, [(x, 0) for x in range(8)], [(0, 0), (3, 6)], check)
+    else:
+        assert_blind(space, seer, few(3, seed=1, count=9), [(0, 0), (3, 0)], check)
+
+
+@pytest.mark.parametrize("seer", [CLIENT, SERVER], ids=["client", "server"])
+@pytest.mark.parametrize("preshared", [False, True], ids=["additive", "preshared"])
+def test_product_of_two_truncated_values(seer: Role, preshared: bool) -> None:
+    def program(me, a, b):
+        if preshared:
+            a, b = yield from together(preshare(me, a), preshare(me, b))
+        one, two = yield from together(open_value(me, a, 1), open_value(me, b, 1))
+        return (yield from multiply(me, one, two)), added(me, one), added(me, two)
+
+    samples = 64 if seer is CLIENT else 1
+    space = Enumeration(program, 3, [(), ()], sampled=seer, samples=samples)
+
+    def check(run: Run, client: Sequence[int], server: Sequence[int]) -> None:
+        off = space.joined(run, 0) - space.joined(run, 1) * space.joined(run, 2)
+        assert not (off % 8).any(), f"{client}, {server}: wrong product"
+
+    count = 20 if seer is CLIENT else 2
+    assert_blind(space, seer, few(3, seed=2, count=count), [(6, 1)], check)
+
+
+@pytest.mark.parametrize("seer", [CLIENT, SERVER], ids=["client", "server"])
+def test_matrix_product_with_a_sum(seer: Role) -> None:
+    def program(me, a, b):
+        one, two = yield from together(open_value(me, a), open_value(me, b))
+        return (yield from matmul(me, one, two))
+
+    space = Enumeration(program, 3, [(1, 2), (2, 1)], sampled=seer, samples=4)
+    rng = np.random.default_rng(3)
+
+    def drawn(count: int) -> list[list[np.ndarray]]:
+        return [
+            [rng.integers(0, 8, (1, 2), np.uint64), rng.integers(0, 8, (2, 1), np.uint64)]
+            for _ in range(count)
+        ]
+
+    def check(run: Run, client: Sequence[Any], server: Sequence[Any]) -> None:
+        product = (client[0] + server[0]) @ (client[1] + server[1])
+        off = space.joined(run).astype(np.int64).reshape(-1) - int(product[0, 0])
+        assert not (off % 8).any(), "a matrix product is wrong"
+
+    assert_blind(space, seer, drawn(10), drawn(2), check)
+
+
+# --- Linear layers -------------------------------------------------------------------------------
+
+
+def element(x: int) -> np.ndarray:
+    return np.array([[x]], np.uint64)
+
+
+def one_weight(me, a, weight):
+    x = yield from preshare(me, a)
+    z = yield from linear(me, [(x, weight)])
+    return Additive(z.share)
+
+
+def test_linear_hides_the_input_from_the_server() -> None:
+    space = Enumeration(one_weight, 3, [(1,)], weights={"w": (1, 1)})
+    for w, p in itertools.product(range(8), range(8)):
+        found = set()
+        for x in range(8):
+            run = space.run([x], [3], {"w": (element(w), element(p))})
+            found.add(run.views[SERVER].distribution())
+            off = space.joined(run) - (x + 3) * w
+            assert not (off % 8).any(), f"({x} + 3) {w} comes out wrong"
+        assert len(found) == 1, f"with W = {w} and P = {p} the server can tell inputs apart"
+
+
+def test_linear_hides_the_weight_from_the_client() -> None:
+    space = Enumeration(one_weight, 3, [(1,)], weights={"w": (1, 1)})
+    for p, x in itertools.product(range(8), (0, 1, 6)):
+        runs = [space.run([x], [3], {"w": (element(w), element(p))}) for w in range(8)]
+        found = {run.views[CLIENT].distribution() for run in runs}
+        assert len(found) == 1, f"with P = {p} and share {x} the client can tell weights apart"
+        assert not any(run.received[CLIENT] for run in runs), "a linear layer sends to the client"
+
+
+def test_linear_of_several_terms() -> None:
+    """A matrix that sums two inputs, and a gain, in one layer."""
+
+    def program(me, a, b, matrix, gain):
+        x, y = yield from together(preshare(me, a), preshare(me, b))
+        return Additive((yield from linear(me, [(x, matrix), (y, gain)])).share)
+
+    space = Enumeration(program, 3, [(2,), (1,)], weights={"m": (2, 1), "g": (1,)})
+    rng = np.random.default_rng(4)
+
+    def ring(*shape: int) -> np.ndarray:
+        return rng.integers(0, 8, shape, np.uint64)
+
+    for _ in range(4):
+        weights = {"m": (ring(2, 1), ring(2, 1)), "g": (ring(1), ring(1))}
+        server = [ring(2), ring(1)]
+        found = set()
+        for _ in range(8):
+            client = [ring(2), ring(1)]
+            run = space.run(client, server, weights)
+            found.add(run.views[SERVER].distribution())
+            wanted = (client[0] + server[0]) @ weights["m"][0]
+            wanted = wanted + (client[1] + server[1]) * weights["g"][0]
+            off = space.joined(run).reshape(-1) - wanted.astype(np.int64)
+            assert not (off % 8).any(), "a layer of two terms is wrong"
+        assert len(found) == 1, "the server can tell inputs apart"
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_the_dealer_s_part_of_a_weight_is_uniform(
+    bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = np.uint64(1 << bits)
+    every = np.arange(size, dtype=np.uint64)
+    monkeypatch.setattr("veilform.prg.expand", lambda seed, label, count: every)
+    for w in range(int(size)):
+        s = dealer_part(b"", "w", np.full(int(size), w, np.uint64)) % size
+        assert np.array_equal(np.sort(s), every), f"what the dealer gets for W = {w} is not uniform"
+
+
+# --- Revealing -----------------------------------------------------------------------------------
+
+
+def test_reveal_tells_the_client_the_output_and_no_more() -> None:
+    """Of x with one square, the client cannot say which it was: x and -x, x and x + 4."""
+
+    def program(me, a):
+        squares = yield from square(me, (yield from open_value(me, a)))
+        return (yield from reveal(me, squares))
+
+    space = Enumeration(program, 3)
+    for own in range(8):
+        found: dict[int, set[bytes]] = {}
+        for other in range(8):
+            run = space.run([own], [other])
+            wanted = (own + other) ** 2 % 8
+            assert (run.results[CLIENT] == wanted).all(), f"({own} + {other})^2 is revealed wrong"
+            found.setdefault(wanted, set()).add(run.views[CLIENT].distribution())
+        for output, views in found.items():
+            assert len(views) == 1, f"the client sees more than {output}"
+
+
+@pytest.mark.parametrize("shift", [1, 2])
+def test_a_revealed_message_follows_from_share_and_output(shift: int) -> None:
+    def program(me, a):
+        cut = yield from truncate(me, (yield from preshare(me, a)), shift)
+        return (yield from reveal(me, cut)), cut.share
+
+    space = Enumeration(program, 4)
+    for own, other in itertools.product(range(16), (0, 7, 9)):
+        run = space.run([own], [other])
+        output, share = run.results[CLIENT]
+        last = run.received[CLIENT][-1]
+        assert np.array_equal(last, space.ring.reduce(output - share)), (
+            "reveal sends something else"
+        )
+
+
+def test_a_view_of_columns_is_as_blind_as_the_whole() -> None:
+    """Slices of one preshared row, one opened and one truncated: their masks are slices too."""
+
+    def program(me, a):
+        x = yield from preshare(me, a)
+        one = yield from open_value(me, x.view(Columns(0, 1)))
+        two = yield from truncate(me, x.view(Columns(1, 2)), 1)
+        return added(me, one), Additive(two.share)
+
+    for seer in (CLIENT, SERVER):
+        space = Enumeration(program, 3, [(2,)])
+        rows = [np.array(pair, np.uint64) for pair in itertools.product(range(8), repeat=2)]
+        assert_blind(space, seer, [(row,) for row in rows], [(rows[0],), (rows[29],)])
