@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from .loop import Plan
+from .plot import plot_training
 from .train import run_reviews
 
 app = typer.Typer(add_completion=False, help="Distil MPC-friendly Transformer classifiers.")
@@ -59,6 +60,15 @@ def reviews(
     table.add_row("closed-form start", f"{figures['closed_form_start']['held_out']:.4f}")
     table.add_row("student", f"{figures['student']['held_out']:.4f}")
     console.print(table)
+
+
+@app.command()
+def plot(
+    folder: Annotated[Path, typer.Argument(help="Shipped folder with training.json.")],
+    target: Annotated[Path, typer.Argument(help="Picture to write (svg, png or pdf).")],
+) -> None:
+    """Curves of a finished distillation."""
+    plot_training(folder, target)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors.torch import load_file, save_file
+
 from . import data as text
 from .calibrate import start_student
 from .card import model_card
@@ -28,6 +30,7 @@ ENDINGS_PLAN = Plan(epochs=1, lr=5e-5)
 TEACHER_PLAN = Plan(epochs=2, lr=5e-5)
 LABEL_PLAN = Plan(epochs=2, lr=5e-5)
 CALIBRATION = 256
+UNSEEN_PIECES = 3000
 
 
 @dataclass
@@ -86,6 +89,24 @@ def new_student(
     return student.eval()
 
 
+def start_of_distillation(
+    teacher: BertMeanPoolForSequenceClassification, corpus: Corpus, out: Path, resume: bool
+) -> tuple[BertMeanPoolForSequenceClassification, dict]:
+    """Closed-form start of the student and its figures; kept under ``out/start``."""
+    student, folder = new_student(teacher), out / "start"
+    if resume and (folder / "figures.json").exists():
+        student.load_state_dict(load_file(folder / "start.safetensors"))
+        return student, json.loads((folder / "figures.json").read_text())
+    tokenizer = load_tokenizer(checkpoint_path())
+    sample = Encoded(tokenizer, corpus.split.train[:CALIBRATION])
+    factors = start_student(teacher, student, list(sample.batches(64)))
+    figures = {"held_out": accuracy(student, corpus.held_out), "query_factors": factors}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(student.state_dict(), folder / "start.safetensors")
+    (folder / "figures.json").write_text(json.dumps(figures))
+    return student, figures
+
+
 def run_ablation(
     teacher: BertMeanPoolForSequenceClassification, corpus: Corpus, out: Path, resume: bool
 ) -> dict:
@@ -112,11 +133,8 @@ def run_reviews(
     journal.write(stage="teacher", held_out=teacher_figures["held_out"])
     if ablation:
         journal.write(stage="no-distill", **run_ablation(teacher, corpus, out, resume))
-    student = new_student(teacher)
-    sample = list(Encoded(tokenizer, corpus.split.train[:CALIBRATION]).batches(64))
-    factors = start_student(teacher, student, sample)
-    start = accuracy(student, corpus.held_out)
-    journal.write(stage="start", held_out=start)
+    student, start = start_of_distillation(teacher, corpus, out, resume)
+    journal.write(stage="start", held_out=start["held_out"])
     pieces = text.unlabelled_pieces(corpus.reviews, corpus.split)
     mixture = Mixture(tokenizer, corpus.split.train, pieces, FRESH_PER_EPOCH)
     result = distil(teacher, student, mixture, corpus.validation, plan, out / "distil", resume)
@@ -135,7 +153,7 @@ def run_reviews(
         },
         "teacher": teacher_figures,
         "no_distillation": json.loads(other.read_text()) if other.exists() else None,
-        "closed_form_start": {"held_out": start, "query_factors": factors},
+        "closed_form_start": start,
         "student": {
             "held_out": accuracy(student, corpus.held_out),
             "validation": accuracy(student, corpus.validation),
@@ -145,6 +163,7 @@ def run_reviews(
         },
         "ranges_train": observe(student, corpus.train),
         "ranges_held_out": observe(student, corpus.held_out),
+        "ranges_imdb": observe(student, Encoded(tokenizer, pieces[-UNSEEN_PIECES:])),
     }
     save_tokenizer(tokenizer, folder)
     save_examples(corpus.split.held_out, folder)
