@@ -100,7 +100,7 @@ class Trace:
 
     @property
     def linear_multiply_adds(self) -> int:
-        """Ring multiply-adds of the linear layers: once offline at the client, once at the dealer."""
+        """Ring multiply-adds of the linear layers: once offline at client and dealer each."""
         return sum(_linear_work(spec) for spec in self.specs if isinstance(spec, Linear))
 
     @property

@@ -124,7 +124,7 @@ def _attention(
     lowest = measured.low / MARGIN * (15 / 16) * unit
     highest = measured.high * MARGIN * (17 / 16) * unit
     bound = bounds.scores**2 * (17 / 16) * unit
-    window = Window(_floor(lowest), _ceil(highest), _power(bound))
+    window = _window(lowest, highest, bound)
     table = reciprocal_table(window)
 
     # The weighted sum of values is at most the denominator times the largest value.
@@ -160,10 +160,10 @@ def _norm(config: BertConfig, row: float, variance: Range, scale: int) -> NormSc
     factor = d * 2.0 ** (scale - centre_shift)
     epsilon = config.layer_norm_eps
     squares = d * factor**2
-    window = Window(
-        _floor((lowest + epsilon) * squares),
-        _ceil((highest + epsilon) * squares),
-        _power((row**2 + d * epsilon) * factor**2),
+    window = _window(
+        (lowest + epsilon) * squares,
+        (highest + epsilon) * squares,
+        (row**2 + d * epsilon) * factor**2,
     )
     table = rsqrt_table(d, window)
     root_scale = math.ceil(FINE + math.log2(math.sqrt(highest) * factor))
@@ -233,6 +233,15 @@ def _shift(table: Table, scale: int) -> int:
 def _fits(what: str, bound: float, scale: int) -> None:
     if bound * 2.0**scale >= 2.0**LIMIT_BITS:
         raise ModelError(f"{what} may reach {bound:.3g}, too large for a scale of {scale} bits")
+
+
+def _window(lowest: float, highest: float, bound: float) -> Window:
+    """A calibrated range with its margins, cut where the weights let no value go."""
+    limit = _power(bound)
+    window = Window(_floor(lowest), min(_ceil(highest), limit), limit)
+    if window.lowest >= window.highest:
+        raise ModelError("a calibrated range is beyond what the weights allow; calibrate again")
+    return window
 
 
 def _floor(x: float) -> int:

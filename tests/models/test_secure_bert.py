@@ -1,0 +1,222 @@
+"""The secure model against the plain one, the flag, and the bounds that no wire may exceed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from tests.checkpoints import TEXTS, make_tiny
+from tests.models.secure import Tiny
+
+from veilform.errors import ModelError
+from veilform.models.bert import names
+from veilform.models.bert.bounds import Affine, Gain, layer_bounds
+from veilform.models.bert.calibration import Calibration, Range, RowRange
+from veilform.models.bert.plain import PlainBert
+from veilform.models.bert.secure import Inputs
+from veilform.ring import Words
+
+CLS = {"architectures": ["BertForSequenceClassification"], "pooling": None}
+SEVEN = {str(i): f"LABEL_{i}" for i in range(7)}
+CLOSE = 0.02
+
+MODELS: dict[str, tuple[dict[str, Any], bool]] = {
+    "mean pooling": ({}, False),
+    "private embedding": ({}, True),
+    "cls pooler": (CLS, False),
+    "cls pooler, private embedding": (CLS, True),
+    "one layer": ({"num_hidden_layers": 1}, False),
+    "three layers": ({"num_hidden_layers": 3}, False),
+    "seven labels": ({"id2label": SEVEN}, False),
+    "one label": ({"id2label": {"0": "SCORE"}}, False),
+    "four heads, odd widths": (
+        {"hidden_size": 24, "num_attention_heads": 4, "intermediate_size": 20},
+        False,
+    ),
+    "one head, cls": ({**CLS, "num_attention_heads": 1}, False),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tiny]:
+    folders = {name: tmp_path_factory.mktemp("tiny") for name in MODELS}
+    return {
+        name: Tiny.load(make_tiny(folders[name], seed=i, calibrated=True, **overrides), private)
+        for i, (name, (overrides, private)) in enumerate(MODELS.items())
+    }
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("batch", "length"), [(1, 16), (1, 32), (2, 24), (3, 24)])
+def test_secure_equals_plain(made: dict[str, Tiny], name: str, batch: int, length: int) -> None:
+    out = made[name].run(TEXTS[:batch], length)
+    assert out.logits.shape == (batch, len(made[name].config.labels))
+    assert out.flag == 0, "a text of the calibration raises the flag"
+    assert out.error < CLOSE, f"logits {out.logits} are off by {out.error}"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_other_weights(tmp_path: Path, seed: int) -> None:
+    out = Tiny.load(make_tiny(tmp_path, seed=100 + seed, calibrated=True)).run(TEXTS, 32)
+    assert out.flag == 0, "a text of the calibration raises the flag"
+    assert out.error < CLOSE, f"logits are off by {out.error}"
+
+
+def test_runs_differ_only_by_rounding(made: dict[str, Tiny]) -> None:
+    runs = [made["mean pooling"].run(TEXTS[:2]).logits for _ in range(4)]
+    spread = max(float(np.abs(run - runs[0]).max()) for run in runs)
+    assert spread < 2 * CLOSE, f"fresh masks move the answer by {spread}"
+
+
+# --- The flag ------------------------------------------------------------------------------------
+
+
+def louder(factor: int) -> Any:
+    """The client's rows, with one token of the first text scaled up."""
+
+    def change(inputs: Inputs) -> Inputs:
+        rows: Words = inputs.rows.copy()
+        rows[0, 1] *= np.uint64(factor)
+        return inputs._replace(rows=rows)
+
+    return change
+
+
+@pytest.mark.parametrize("name", ["mean pooling", "cls pooler"])
+@pytest.mark.parametrize("factor", [8, 30])
+def test_rows_out_of_range_raise_the_flag(made: dict[str, Tiny], name: str, factor: int) -> None:
+    out = made[name].run(TEXTS[:2], 24, louder(factor))
+    assert out.flag == 1, f"a row {factor} times too long passes silently"
+
+
+WIRES = ["denominator", "attention_variance", "feedforward_variance"]
+
+
+def narrowed(calibration: Calibration, wire: str, layer: int, side: str) -> Calibration:
+    """The same ranges, but for one that ends before, or starts behind, what the model does."""
+    whole = getattr(calibration.layers[layer], wire).whole
+    low, high = (whole.low / 40, whole.low / 30)
+    if side == "below":
+        low, high = whole.high * 2.5, whole.high * 3
+    layers = list(calibration.layers)
+    layers[layer] = msgspec.structs.replace(layers[layer], **{wire: RowRange(Range(low, high))})
+    return msgspec.structs.replace(calibration, layers=tuple(layers))
+
+
+@pytest.mark.parametrize("side", ["above", "below"])
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("wire", WIRES)
+def test_every_range_is_checked(made: dict[str, Tiny], wire: str, layer: int, side: str) -> None:
+    tiny = made["mean pooling"]
+    calibration = narrowed(tiny.calibration, wire, layer, side)
+    out = Tiny.load(tiny.folder, calibration=calibration).run(TEXTS[:1], 24)
+    assert out.flag == 1, f"{wire} of layer {layer}, {side} its range, passes silently"
+
+
+def test_the_pooler_s_range_is_checked(made: dict[str, Tiny]) -> None:
+    tiny = made["cls pooler"]
+    calibration = msgspec.structs.replace(tiny.calibration, pooler=Range(-0.01, 0.01))
+    out = Tiny.load(tiny.folder, calibration=calibration).run(TEXTS[:1], 24)
+    assert out.flag == 1, "the pooler's input leaves its range silently"
+
+
+def test_the_embedding_s_range_is_checked(made: dict[str, Tiny]) -> None:
+    tiny = made["private embedding"]
+    low = tiny.calibration.embedding_variance.whole.low
+    narrow = RowRange(Range(low / 40, low / 30))
+    calibration = msgspec.structs.replace(tiny.calibration, embedding_variance=narrow)
+    out = Tiny.load(tiny.folder, private=True, calibration=calibration).run(TEXTS[:1], 24)
+    assert out.flag == 1, "the embedding's variance leaves its range silently"
+
+
+def test_one_text_of_a_batch_is_enough(made: dict[str, Tiny]) -> None:
+    def change(inputs: Inputs) -> Inputs:
+        rows = inputs.rows.copy()
+        rows[2, 3] *= np.uint64(20)
+        return inputs._replace(rows=rows)
+
+    assert made["mean pooling"].run(TEXTS[:3], 24, change).flag == 1
+
+
+# --- Bounds --------------------------------------------------------------------------------------
+
+
+def gains(tiny: Tiny) -> list[Gain]:
+    before = [Gain.read(tiny.tensors, names.EMBEDDING_NORM)]
+    layers = range(tiny.config.num_hidden_layers)
+    return before + [Gain.read(tiny.tensors, names.layer(i, names.OUT_NORM)) for i in layers]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("seed", range(3))
+def test_no_wire_exceeds_its_bound(made: dict[str, Tiny], name: str, seed: int) -> None:
+    tiny = made[name]
+    rng = np.random.default_rng(seed)
+    plain = PlainBert.load(tiny.folder, np.float64)
+    seen: dict[str, np.ndarray] = {}
+    ids = rng.integers(0, tiny.config.vocab_size, (16, 20))
+    mask = np.arange(20) < rng.integers(1, 21, (16, 1))
+    plain.forward(ids, mask.astype(np.int64), None, lambda wire, value: seen.update({wire: value}))
+    norms = gains(tiny)
+    for i in range(tiny.config.num_hidden_layers):
+        bounds = layer_bounds(tiny.config, tiny.tensors, i, norms[i])
+        layer = f"layer.{i}."
+        most = {
+            "scores": (np.abs(seen[layer + "scores"] + 5).max(), bounds.scores),
+            "values": (np.abs(seen[layer + "v"]).max(), bounds.values),
+            "inner": (np.abs(seen[layer + "inner"] + 1).max(), bounds.inner),
+            "attention row": (
+                np.linalg.norm(seen[layer + "attention_norm_input"], axis=-1).max(),
+                bounds.attention_row,
+            ),
+            "feedforward row": (
+                np.linalg.norm(seen[layer + "feedforward_norm_input"], axis=-1).max(),
+                bounds.feedforward_row,
+            ),
+        }
+        for wire, (value, bound) in most.items():
+            assert value <= bound, f"layer {i}'s {wire} reaches {value}, bounded by {bound}"
+            assert bound < 2.0**30, f"layer {i}'s {wire} has no useful bound: {bound}"
+
+
+def test_values_stay_bounded_for_the_worst_rows(made: dict[str, Tiny]) -> None:
+    """Rows along a column of the weights, where a product is largest."""
+    tiny = made["mean pooling"]
+    before = gains(tiny)[0]
+    bound = layer_bounds(tiny.config, tiny.tensors, 0, before).values
+    value = Affine.read(tiny.tensors, names.layer(0, names.VALUE))
+    reached = 0.0
+    for direction in (value.weight * before.gain[:, None]).T:
+        row = direction / np.linalg.norm(direction) * np.sqrt(tiny.config.hidden_size)
+        for signed in (row, -row):
+            normed = before.gain * signed + before.bias
+            reached = max(reached, np.abs(normed @ value.weight + value.bias).max())
+    assert reached <= bound, f"a value reaches {reached}, bounded by {bound}"
+    assert reached > 0.9 * bound, f"the bound {bound} is loose: {reached} is the most"
+
+
+def test_a_calibration_beyond_the_weights_is_refused(made: dict[str, Tiny]) -> None:
+    tiny = made["mean pooling"]
+    for wire in WIRES:
+        far = RowRange(Range(1e6, 2e6))
+        layers = [msgspec.structs.replace(tiny.calibration.layers[0], **{wire: far})]
+        layers += tiny.calibration.layers[1:]
+        calibration = msgspec.structs.replace(tiny.calibration, layers=tuple(layers))
+        with pytest.raises(ModelError, match="layer 0"):
+            Tiny.load(tiny.folder, calibration=calibration).scales(24)
+
+
+def test_a_range_that_ends_at_its_bound(made: dict[str, Tiny]) -> None:
+    """Widened by the margin it would end beyond; it is cut there."""
+    tiny = made["mean pooling"]
+    bounds = layer_bounds(tiny.config, tiny.tensors, 0, gains(tiny)[0])
+    most = bounds.attention_row**2 / tiny.config.hidden_size
+    layer = tiny.calibration.layers[0]
+    wide = RowRange(Range(layer.attention_variance.whole.low, most))
+    layers = (msgspec.structs.replace(layer, attention_variance=wide), *tiny.calibration.layers[1:])
+    calibration = msgspec.structs.replace(tiny.calibration, layers=layers)
+    out = Tiny.load(tiny.folder, calibration=calibration).run(TEXTS[:1], 24)
+    assert (out.flag, out.error < CLOSE) == (0, True), f"off by {out.error}, flag {out.flag}"
