@@ -61,7 +61,7 @@ class Manifest(msgspec.Struct, frozen=True):
             )
         try:
             manifest = msgspec.msgpack.decode(data, type=cls, strict=True)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ProtocolError(f"not a manifest: {error}") from None
         if manifest.version != VERSION:
             raise ProtocolError(

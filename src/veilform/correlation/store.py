@@ -98,7 +98,7 @@ class StockStore:
         if fresh.exists() or used.exists():
             raise known
         dealt, corrections = _views(dealt), _views(corrections)
-        checksum = 0
+        checksum = zlib.crc32(seed)
         for part in [*dealt, *corrections]:
             checksum = zlib.crc32(part, checksum)
         sizes = sum(map(len, dealt)), sum(map(len, corrections))
@@ -215,10 +215,11 @@ class StockStore:
             raise StockError(damaged)
         try:
             header = msgspec.msgpack.decode(content[12 : 12 + size], type=_Header)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError):  # of a text that is no UTF-8
             raise StockError(damaged) from None
         body = content[12 + size :]
-        if len(body) != header.dealt + header.corrections or zlib.crc32(body) != header.checksum:
+        checksum = zlib.crc32(body, zlib.crc32(header.seed))
+        if len(body) != header.dealt + header.corrections or checksum != header.checksum:
             raise StockError(damaged)
         if header.role is not self._role or header.manifest != manifest.digest:
             raise StockError(
@@ -236,7 +237,7 @@ class StockStore:
     def _why_not(self, stock_id: str, used: Path) -> str:
         if used.exists():
             return f"stock {stock_id} was used already; ask the dealer for a new one"
-        return f"stock {stock_id} is not in {self._folder}; ask the dealer for it first"
+        return f"stock {stock_id} is not kept here; ask the dealer for it first"
 
     def _sync_folder(self) -> None:
         try:

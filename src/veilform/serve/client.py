@@ -129,7 +129,8 @@ class Client:
             with self._telling_server():
                 self._offer(dealt, manifest, shape)
         except BaseException:
-            self._store.discard(dealt.stock)
+            with contextlib.suppress(StockError):
+                self._store.discard(dealt.stock)
             raise
         seconds = time.perf_counter() - start
         self._ready.setdefault(shape, deque()).append(_Prepared(dealt.stock, manifest, seconds))

@@ -78,13 +78,19 @@ class Dealer:
                 self._deal(channel, Manifest.decode(order.manifest))
                 continue
             asked = channel.receive_control(
-                say.Register, say.Collect, limit=say.MOST_MANIFEST_BYTES, timeout_s=IDLE_S
+                say.Register,
+                say.Collect,
+                say.Probe,
+                limit=say.MOST_MANIFEST_BYTES,
+                timeout_s=IDLE_S,
             )
             _check_protocol(asked.protocol)
             if isinstance(asked, say.Register):
                 self._register(channel, asked)
-            else:
+            elif isinstance(asked, say.Collect):
                 self._hand_out(channel, asked)
+            else:
+                channel.send_control(say.Probed(self._knows(asked.weights)))
 
     def _register(self, channel: Channel, asked: say.Register) -> None:
         total = split.dealer_bytes(asked.shapes)
@@ -106,6 +112,14 @@ class Dealer:
             self._drop_old_weights()
         log.info("weights registered: %d arrays, %.0f MB", len(masked), total / 1e6)
         channel.send_control(say.Registered(asked.weights))
+
+    def _knows(self, weights_id: str) -> bool:
+        """Whether the weights are here; if so they count as the newest."""
+        with self._lock:
+            weights = self._weights.pop(weights_id, None)
+            if weights is not None:
+                self._weights[weights_id] = weights
+            return weights is not None
 
     def _drop_old_weights(self) -> None:
         """Each start of a server brings a new set; those of earlier starts go, the oldest first."""
@@ -175,8 +189,8 @@ class Dealer:
             if not needed:
                 return {}
             raise StockError(
-                "the dealer does not have these masked weights; the server registers them when it "
-                "starts, so start it with this dealer and connect again"
+                "the dealer does not have the server's masked weights; connect again, and see that "
+                "client and server use one dealer"
             )
         if any(weights.shapes.get(name) != shape for name, shape in needed.items()):
             raise ProtocolError("the manifest's weights are not the registered ones")
@@ -187,12 +201,14 @@ class Dealer:
         with self._lock:
             self._drop_old()
             pending = self._pending.pop(asked.stock, None)
+        reason = ""
         if pending is None:
-            raise StockError("the dealer has no such stock: it was collected, or waited too long")
-        if pending.manifest != asked.manifest:
-            raise StockError(
-                "the stock is for another manifest; client and server run different models"
-            )
+            reason = "the dealer has no such stock: it was collected, or waited too long"
+        elif pending.manifest != asked.manifest:
+            reason = "the stock is for another manifest; client and server run different models"
+        if pending is None or reason:
+            channel.send_control(say.Refused(asked.stock, reason))
+            return
         channel.send_control(say.Dealt(asked.stock, pending.seed))
         channel.send_bulk(pending.parts, pending.total)
 

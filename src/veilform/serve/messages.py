@@ -85,6 +85,19 @@ class Registered(Control, frozen=True):
     weights: WeightsId
 
 
+class Probe(Control, frozen=True):
+    """Server to dealer, when a client comes: does it still hold these masked weights?"""
+
+    protocol: int
+    weights: WeightsId
+
+
+class Probed(Control, frozen=True):
+    """Dealer to server."""
+
+    known: bool
+
+
 class Order(Control, frozen=True):
     """Client to dealer: deal this manifest."""
 
@@ -105,3 +118,10 @@ class Dealt(Control, frozen=True):
 
     stock: StockId
     seed: Seed
+
+
+class Refused(Control, frozen=True):
+    """Dealer to server, instead of a stock. The connection goes on: a client may be to blame."""
+
+    stock: StockId
+    reason: Annotated[str, msgspec.Meta(max_length=1024)]

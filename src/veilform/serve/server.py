@@ -6,7 +6,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.store import StockStore
@@ -16,9 +17,13 @@ from veilform.models.bert.sides import ServerSide, Shape, fresh_weights
 from veilform.roles import CLIENT, Role
 from veilform.serve import messages as say
 from veilform.serve.service import IDLE_S, Service
-from veilform.transport import Channel, Listener
+from veilform.transport import Channel, Listener, PeerError
+from veilform.transport.control import printable
 
 log = logging.getLogger("veilform")
+
+T = TypeVar("T")
+Collected = tuple[bytes, bytearray]
 
 DEALING_S = 600.0
 """The longest wait for the dealer to deal one stock."""
@@ -53,8 +58,7 @@ class Server:
 
     def register(self) -> None:
         """Gives the dealer the masked weights. Needed once, before any client comes."""
-        with self._dealer_lock:
-            self._registered_dealer()
+        self._with_dealer(lambda dealer: None)
 
     def close(self) -> None:
         """Closes the channel to the dealer, whoever waits for it."""
@@ -68,6 +72,8 @@ class Server:
         """One client's requests, until it leaves."""
         hello = channel.receive_control(say.Hello)
         self._check(hello.protocol, hello.model)
+        # A dealer that was restarted in between gets the weights again.
+        self._with_dealer(self._probe)
         channel.send_control(say.Welcome(say.PROTOCOL, self._weights, self._seed))
         shapes: dict[str, Shape] = {}
         try:
@@ -92,8 +98,9 @@ class Server:
         shape = Shape(offer.batch, offer.length)
         manifest = self._manifest(shape, offer.manifest)
         corrections = channel.receive_bulk(manifest.correction_bytes)
-        seed, dealt = self._collect(offer, manifest)
-        self._store.put(offer.stock, manifest, seed, [dealt], [corrections])
+        seed, dealt = self._with_dealer(lambda dealer: self._collect(dealer, offer, manifest))
+        with _own_disk():
+            self._store.put(offer.stock, manifest, seed, [dealt], [corrections])
         channel.send_control(say.Stored(offer.stock))
         return shape
 
@@ -106,7 +113,8 @@ class Server:
                     f"stock {begin.stock} was not offered on this connection, or was used already"
                 )
             manifest = self._manifest(shape, begin.manifest)
-            stock = self._store.claim(begin.stock, manifest)
+            with _own_disk():
+                stock = self._store.claim(begin.stock, manifest)
         except VeilformError:
             self._store.discard(begin.stock)
             raise
@@ -139,34 +147,56 @@ class Server:
             )
         return manifest
 
-    def _collect(self, offer: say.Offer, manifest: Manifest) -> tuple[bytes, bytearray]:
-        """The server's seed and dealt bytes. Clients wait for each other here, and for no client.
+    def _with_dealer(self, act: Callable[[Channel], T]) -> T:
+        """Speaks with the dealer; one client's thread at a time, and none waits for a client here.
 
         A channel that broke since it was last used is opened once more. The dealer hands a stock
         out once, so asking again cannot bring a second copy.
+
+        Raises:
+            StockError, ProtocolError, ConnectionFailed: never the channel's PeerError or PeerLeft,
+                which the service would take for the client's.
         """
         with self._dealer_lock:
             was_open = self._dealer is not None
             try:
-                return self._collect_once(offer, manifest)
-            except ConnectionFailed:
-                if not was_open or self._closed:
-                    raise
-            log.warning("the connection to the dealer was lost; connecting again")
-            return self._collect_once(offer, manifest)
+                try:
+                    return self._act(act)
+                except ConnectionFailed:
+                    if not was_open or self._closed:
+                        raise
+                log.warning("the connection to the dealer was lost; connecting again")
+                return self._act(act)
+            except PeerError as error:
+                raise ProtocolError(f"the server's dealer refused: {error}") from None
+            except ConnectionFailed as error:
+                raise ConnectionFailed(f"the server has no dealer: {error}") from None
 
-    def _collect_once(self, offer: say.Offer, manifest: Manifest) -> tuple[bytes, bytearray]:
+    def _act(self, act: Callable[[Channel], T]) -> T:
         dealer = self._registered_dealer()
         try:
-            dealer.send_control(say.Collect(say.PROTOCOL, offer.stock, manifest.digest))
-            dealt = dealer.receive_control(say.Dealt)
-            if dealt.stock != offer.stock:
-                raise ProtocolError("the dealer handed out another stock than it was asked for")
-            return dealt.seed, dealer.receive_bulk(manifest.dealt_bytes(Role.SERVER))
+            return act(dealer)
+        except StockError:
+            raise
         except BaseException:
             self._dealer = None
             dealer.close()
             raise
+
+    def _collect(self, dealer: Channel, offer: say.Offer, manifest: Manifest) -> Collected:
+        """The server's seed and dealt bytes of a stock."""
+        dealer.send_control(say.Collect(say.PROTOCOL, offer.stock, manifest.digest))
+        dealt = dealer.receive_control(say.Dealt, say.Refused)
+        if dealt.stock != offer.stock:
+            raise ProtocolError("the dealer handed out another stock than it was asked for")
+        if isinstance(dealt, say.Refused):
+            raise StockError(printable(dealt.reason))
+        return dealt.seed, dealer.receive_bulk(manifest.dealt_bytes(Role.SERVER))
+
+    def _probe(self, dealer: Channel) -> None:
+        dealer.send_control(say.Probe(say.PROTOCOL, self._weights))
+        if not dealer.receive_control(say.Probed).known:
+            self._register(dealer)
 
     def _registered_dealer(self) -> Channel:
         """The channel to the dealer, opened and given the masked weights if there is none."""
@@ -174,21 +204,36 @@ class Server:
             return self._dealer
         dealer = self._connect_dealer()
         try:
-            shapes = {name: w.shape for name, w in self._side.weights.items()}
-            total = 8 * sum(w.size for w in self._side.weights.values())
-            if total > say.MOST_WEIGHT_BYTES:
-                raise InputError(
-                    f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}"
-                )
-            dealer.send_control(
-                say.Register(say.PROTOCOL, self._weights, shapes), limit=say.MOST_MANIFEST_BYTES
-            )
-            dealer.send_bulk(
-                (memoryview(s).cast("B") for s in self._side.masked(self._seed)), total
-            )
-            dealer.receive_control(say.Registered, timeout_s=DEALING_S)
+            self._register(dealer)
         except BaseException:
             dealer.close()
             raise
         self._dealer = dealer
         return dealer
+
+    def _register(self, dealer: Channel) -> None:
+        shapes = {name: w.shape for name, w in self._side.weights.items()}
+        total = 8 * sum(w.size for w in self._side.weights.values())
+        if total > say.MOST_WEIGHT_BYTES:
+            raise InputError(
+                f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}"
+            )
+        dealer.send_control(
+            say.Register(say.PROTOCOL, self._weights, shapes), limit=say.MOST_MANIFEST_BYTES
+        )
+        dealer.send_bulk((memoryview(s).cast("B") for s in self._side.masked(self._seed)), total)
+        dealer.receive_control(say.Registered, timeout_s=DEALING_S)
+
+
+@contextlib.contextmanager
+def _own_disk() -> Iterator[None]:
+    """What is wrong with this machine's disk is for its operator to know, and not for clients."""
+    try:
+        yield
+    except StockError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        log.error("%s", error)
+        raise StockError(
+            "the server cannot keep stocks; its operator finds why in its log"
+        ) from None

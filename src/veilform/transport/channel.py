@@ -29,6 +29,7 @@ from veilform.transport.streams import Bytes, Stream, as_views
 
 A = TypeVar("A", bound=Control)
 B = TypeVar("B", bound=Control)
+C = TypeVar("C", bound=Control)
 
 
 class Channel:
@@ -113,6 +114,18 @@ class Channel:
     def receive_control(
         self, wanted: type[A], other: type[B], /, *, limit: int = ..., timeout_s: float | None = ...
     ) -> A | B: ...
+
+    @overload
+    def receive_control(
+        self,
+        wanted: type[A],
+        other: type[B],
+        third: type[C],
+        /,
+        *,
+        limit: int = ...,
+        timeout_s: float | None = ...,
+    ) -> A | B | C: ...
 
     def receive_control(
         self,

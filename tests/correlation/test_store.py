@@ -1,0 +1,356 @@
+"""A stock is used once: by one claim, whatever else claims, ends, breaks or comes again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from veilform.correlation import store as store_module
+from veilform.correlation.manifest import Manifest
+from veilform.correlation.specs import Preshare, Square, Truncate
+from veilform.correlation.store import StockStore, new_id
+from veilform.errors import InputError, StockError
+from veilform.masks import MaskRef
+from veilform.roles import CLIENT, SERVER
+
+SEED = bytes(range(16))
+SPECS = (
+    Preshare("x", (2, 3)),
+    Truncate("y", (2, 3), MaskRef("x"), 8),
+    Square("z", (2, 3), MaskRef("y"), 0),
+)
+MANIFEST = Manifest("0" * 64, "", 64, 1, 16, SPECS, (8,), (8,))
+OTHER = Manifest("1" * 64, "", 64, 1, 16, SPECS, (8,), (8,))
+DEALT = bytes(range(6)) + bytes(range(100, 148))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StockStore:
+    return StockStore(tmp_path / "stock", SERVER)
+
+
+@pytest.fixture
+def folder(store: StockStore) -> Path:
+    return store._folder
+
+
+def put(store: StockStore) -> str:
+    name = new_id()
+    store.put(name, MANIFEST, SEED, [DEALT[:7], memoryview(DEALT)[7:]])
+    return name
+
+
+def names(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()} - {".lock"}
+
+
+def test_what_is_put_comes_back_once(store: StockStore, folder: Path) -> None:
+    name = put(store)
+    stock = store.claim(name, MANIFEST)
+    assert stock.role is SERVER
+    stock.take(SPECS[0])
+    truncation = stock.take(SPECS[1])
+    np.testing.assert_array_equal(truncation["share"], np.arange(6).reshape(2, 3))
+    expected = np.frombuffer(DEALT[6:], "<u8").reshape(2, 3)
+    np.testing.assert_array_equal(stock.take(SPECS[2])["qq"], expected)
+    assert (folder / f"{name}.used").stat().st_size == 0
+    for _ in range(2):
+        with pytest.raises(StockError, match="was used already; ask the dealer for a new one"):
+            store.claim(name, MANIFEST)
+
+
+def test_only_the_owner_can_read(store: StockStore, folder: Path) -> None:
+    before = os.umask(0)
+    try:
+        name = put(store)
+        StockStore(folder.parent / "second", CLIENT)
+        store.discard(new_id())
+    finally:
+        os.umask(before)
+    for each in (folder, folder.parent / "second"):
+        assert stat.S_IMODE(each.stat().st_mode) == 0o700
+        for path in each.iterdir():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    store.claim(name, MANIFEST)
+    assert stat.S_IMODE((folder / f"{name}.used").stat().st_mode) == 0o600
+
+
+def test_a_folder_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(InputError, match="is open to other users: chmod 700"):
+        StockStore(tmp_path, SERVER)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be used: "):
+        StockStore(tmp_path / "file" / "stock", SERVER)
+
+
+PROCESS = """
+import os, sys
+from tests.correlation.test_store import MANIFEST, SERVER, StockStore
+from pathlib import Path
+store = StockStore(Path(sys.argv[1]), SERVER)
+sys.stdout.write("ready"); sys.stdout.flush()
+if sys.argv[3] == "wait":
+    sys.stdin.read(1)
+try:
+    store.claim(sys.argv[2], MANIFEST)
+except Exception as error:
+    print(type(error).__name__, error)
+    os._exit(1)
+os._exit(0)
+"""
+
+
+def claimant(folder: Path, name: str, how: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROCESS, str(folder), name, how]
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+    )
+
+
+def test_a_process_that_dies_after_its_claim(store: StockStore, folder: Path) -> None:
+    name = put(store)
+    with claimant(folder, name, "now") as first:
+        first.communicate()
+    with claimant(folder, name, "now") as second:
+        said, _ = second.communicate()
+    assert (first.returncode, second.returncode) == (0, 1)
+    assert "StockError" in said
+    assert "was used already" in said
+
+
+def test_two_processes_claim_at_once(store: StockStore, folder: Path) -> None:
+    name = put(store)
+    with claimant(folder, name, "wait") as a, claimant(folder, name, "wait") as b:
+        for each in (a, b):
+            assert each.stdout is not None
+            assert each.stdout.read(5) == "ready"
+        for each in (a, b):
+            assert each.stdin is not None
+            each.stdin.write("x")
+            each.stdin.flush()
+        said = a.communicate()[0] + b.communicate()[0]
+    assert sorted([a.returncode, b.returncode]) == [0, 1]
+    assert "StockError" in said
+
+
+def test_threads_claim_at_once(store: StockStore) -> None:
+    for _ in range(20):
+        name = put(store)
+        barrier, outcomes = threading.Barrier(6), []
+
+        def claim(name: str = name, outcomes: list[str] = outcomes) -> None:
+            barrier.wait()  # noqa: B023
+            try:
+                store.claim(name, MANIFEST)
+                outcomes.append("won")
+            except StockError:
+                outcomes.append("lost")
+
+        threads = [threading.Thread(target=claim) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["lost"] * 5 + ["won"]
+
+
+def test_a_claim_interrupted_between_its_two_steps(store: StockStore, folder: Path) -> None:
+    """Both names are there: a crash after the mark and before the removal."""
+    name = put(store)
+    os.link(folder / f"{name}.stock", folder / f"{name}.used")
+    with pytest.raises(StockError, match="was used already"):
+        store.claim(name, MANIFEST)
+    assert names(folder) == {f"{name}.used"}
+
+
+def test_an_unknown_stock(store: StockStore, folder: Path) -> None:
+    with pytest.raises(StockError, match="is not kept here"):
+        store.claim(new_id(), MANIFEST)
+    assert not names(folder)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../../etc/passwd", "A" * 32, "0" * 31, "0" * 33])
+def test_what_is_no_id(store: StockStore, name: str) -> None:
+    for call in (
+        lambda: store.claim(name, MANIFEST),
+        lambda: store.discard(name),
+        lambda: store.put(name, MANIFEST, SEED, [DEALT]),
+    ):
+        with pytest.raises(StockError, match="32 hexadecimal digits"):
+            call()
+
+
+def test_a_known_id_is_not_put_again(store: StockStore) -> None:
+    name = put(store)
+    for _ in range(2):
+        with pytest.raises(StockError, match="is known already; each is dealt once"):
+            store.put(name, MANIFEST, SEED, [DEALT])
+        store.discard(name)
+    with pytest.raises(StockError, match="was used already"):
+        store.claim(name, MANIFEST)
+
+
+def test_two_threads_put_one_id(store: StockStore, folder: Path) -> None:
+    for _ in range(10):
+        name, barrier, outcomes = new_id(), threading.Barrier(2), []
+
+        def attempt(name: str = name, outcomes: list[str] = outcomes) -> None:
+            barrier.wait()  # noqa: B023
+            try:
+                store.put(name, MANIFEST, SEED, [DEALT])
+                outcomes.append("put")
+            except StockError:
+                outcomes.append("refused")
+
+        threads = [threading.Thread(target=attempt) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["put", "refused"]
+    assert not list(folder.glob("*.partial"))
+
+
+def test_every_damaged_byte_is_noticed(store: StockStore, folder: Path) -> None:
+    """And the stock is used up by it."""
+    name = put(store)
+    content = (folder / f"{name}.stock").read_bytes()
+    for at in range(len(content)):
+        name = new_id()
+        damaged = bytearray(content)
+        damaged[at] ^= 0x10
+        (folder / f"{name}.stock").write_bytes(damaged)
+        with pytest.raises(StockError):
+            store.claim(name, MANIFEST)
+        assert (folder / f"{name}.used").stat().st_size == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 11, 12, 40, -1])
+def test_a_truncated_file(store: StockStore, folder: Path, size: int) -> None:
+    path = folder / f"{put(store)}.stock"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(StockError, match="is damaged; ask the dealer for a new one"):
+        store.claim(path.stem, MANIFEST)
+    with pytest.raises(StockError, match="was used already"):
+        store.claim(path.stem, MANIFEST)
+
+
+def test_a_stock_of_another_role_or_manifest(store: StockStore, folder: Path) -> None:
+    name, other = put(store), put(store)
+    with pytest.raises(StockError, match="dealt for another model, input length or party"):
+        StockStore(folder, CLIENT).claim(name, MANIFEST)
+    with pytest.raises(StockError, match="dealt for another model, input length or party"):
+        store.claim(other, OTHER)
+    assert names(folder) == {f"{name}.used", f"{other}.used"}
+
+
+def test_a_stock_of_the_wrong_size(store: StockStore) -> None:
+    name = new_id()
+    store.put(name, MANIFEST, SEED, [DEALT + b"x"])
+    with pytest.raises(StockError, match="where its manifest says 54"):
+        store.claim(name, MANIFEST)
+
+
+@pytest.mark.parametrize("failing", ["write", "fsync", "link", "open"])
+def test_a_full_disk_leaves_nothing_behind(
+    store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Full:
+        def __init__(self, *_: object) -> None:
+            os.close(_[0])  # type: ignore[arg-type]
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        write = full
+
+    if failing == "write":
+        monkeypatch.setattr(store_module, "open", Full, raising=False)
+    else:
+        monkeypatch.setattr(os, failing, full)
+    with pytest.raises(StockError, match="No space left on device; free some space"):
+        put(store)
+    monkeypatch.undo()
+    assert not names(folder)
+
+
+def test_a_stock_that_cannot_be_marked_is_not_read(
+    store: StockStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = put(store)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(StockError, match="cannot be marked used, so it is not read"):
+        store.claim(name, MANIFEST)
+    monkeypatch.undo()
+    store.claim(name, MANIFEST)
+
+
+def test_discarding(store: StockStore, folder: Path) -> None:
+    name, unknown = put(store), new_id()
+    store.discard(name)
+    store.discard(unknown)
+    assert names(folder) == {f"{name}.used", f"{unknown}.used"}
+    for each in (name, unknown):
+        with pytest.raises(StockError, match="was used already"):
+            store.claim(each, MANIFEST)
+
+
+def test_leftovers_are_burnt_when_nobody_else_is_here(store: StockStore, folder: Path) -> None:
+    name = put(store)
+    (folder / f"{new_id()}.0123abcd.partial").write_bytes(b"half")
+    (folder / "notes.stock").write_text("not ours")
+    second = StockStore(folder, SERVER)
+    assert second.burn_leftovers() == 0
+    assert f"{name}.stock" in names(folder)
+    del second
+    assert store.burn_leftovers() == 1
+    assert names(folder) == {f"{name}.used", "notes.stock"}
+    store.claim(put(store), MANIFEST)
+
+
+def test_marks_are_forgotten_after_a_day(
+    store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_PUTS_PER_SWEEP", 2)
+    old, young = new_id(), new_id()
+    for each in (old, young):
+        store.discard(each)
+    past = time.time() - store_module.KEEP_MARKS_S - 10
+    os.utime(folder / f"{old}.used", (past, past))
+    put(store)
+    assert f"{old}.used" in names(folder)
+    put(store)
+    assert f"{old}.used" not in names(folder)
+    assert f"{young}.used" in names(folder)
+
+
+def test_the_text_form_shows_nothing(store: StockStore) -> None:
+    stock = store.claim(put(store), MANIFEST)
+    shown = repr(store) + repr(stock) + repr(stock.take(SPECS[0])) + repr(stock.take(SPECS[1]))
+    for secret in (SEED, DEALT[6:14]):
+        for form in (secret.hex(), repr(secret)[2:-1], str(list(secret))[1:-1]):
+            assert form not in shown

@@ -1,0 +1,156 @@
+"""A dealer and a server in threads of the test's process, and what a test breaks in them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from veilform.correlation.store import StockStore
+from veilform.models.bert.sides import ClientSide, ServerSide
+from veilform.roles import CLIENT, DEALER, SERVER, Role
+from veilform.serve.client import Client
+from veilform.serve.dealer import Dealer
+from veilform.serve.server import Server
+from veilform.serve.service import Service
+from veilform.transport import (
+    Channel,
+    Identity,
+    Kind,
+    Listener,
+    Settings,
+    Stream,
+    connect,
+    stream_pair,
+)
+
+QUICK = Settings(timeout_s=5.0, close_timeout_s=2.0)
+Identities = dict[Role, Identity]
+
+
+class Deployment:
+    """Real services behind real TLS on 127.0.0.1; clients are made on demand."""
+
+    def __init__(self, side: ServerSide, public: Path, identities: Identities, folder: Path):
+        self.public, self.identities, self.folder = public, identities, folder
+        self.server_folder, self.client_folder = folder / "server", folder / "client"
+        self.dealer = Dealer()
+        self._threads: list[threading.Thread] = []
+        self._dealer_listener = Listener("127.0.0.1", 0, identities[DEALER], settings=QUICK)
+        self.dealer_service = self.dealer.service(self._dealer_listener)
+        self._start(self.dealer_service)
+        self.server = Server(
+            side, StockStore(self.server_folder, SERVER), lambda: self.to_dealer(SERVER)
+        )
+        self.server.register()
+        self._server_listener = Listener("127.0.0.1", 0, identities[SERVER], settings=QUICK)
+        self.server_service = self.server.service(self._server_listener)
+        self._start(self.server_service)
+
+    def to_dealer(self, role: Role = CLIENT) -> Channel:
+        port = self._dealer_listener.port
+        return connect("127.0.0.1", port, self.identities[role], DEALER, settings=QUICK)
+
+    def to_server(self) -> Channel:
+        port = self._server_listener.port
+        return connect("127.0.0.1", port, self.identities[CLIENT], SERVER, settings=QUICK)
+
+    def client(
+        self,
+        public: Path | None = None,
+        to_server: Callable[[], Channel] | None = None,
+        to_dealer: Callable[[], Channel] | None = None,
+    ) -> Client:
+        return Client(
+            ClientSide(public or self.public),
+            StockStore(self.client_folder, CLIENT),
+            to_server or self.to_server,
+            to_dealer or self.to_dealer,
+        )
+
+    def through(
+        self, at_client: Tamper | None = None, at_server: Tamper | None = None
+    ) -> Callable[[], Channel]:
+        """Connects to the server in memory, with DATA frames changed on their way."""
+
+        def open_channel() -> Channel:
+            ours, theirs = stream_pair()
+            channel = Channel(Tampering(theirs, at_server), CLIENT, QUICK)
+            assert self.server_service._begin(channel, CLIENT)
+            return Channel(Tampering(ours, at_client), SERVER, QUICK)
+
+        return open_channel
+
+    def restart_dealer(self) -> None:
+        """Another dealer, which knows nothing of the first one's, at the same address."""
+        port = self._dealer_listener.port
+        self.dealer_service.stop()
+        self._threads.pop(0).join(5)
+        self.dealer = Dealer()
+        self._dealer_listener = Listener("127.0.0.1", port, self.identities[DEALER], settings=QUICK)
+        self.dealer_service = self.dealer.service(self._dealer_listener)
+        self._start(self.dealer_service)
+        self._threads.insert(0, self._threads.pop())
+
+    def close(self) -> None:
+        self.server_service.stop()
+        self.server.close()
+        self.dealer_service.stop()
+        for thread in self._threads:
+            thread.join(5)
+            assert not thread.is_alive()
+
+    def _start(self, service: Service) -> None:
+        thread = threading.Thread(target=service.run, name="service")
+        thread.start()
+        self._threads.append(thread)
+
+
+def fresh(folder: Path) -> list[str]:
+    """Files in a stock folder that could still be claimed, or hold anything."""
+    return [
+        p.name
+        for p in folder.iterdir()
+        if p.name != ".lock" and (p.suffix != ".used" or p.stat().st_size)
+    ]
+
+
+def used(folder: Path) -> list[str]:
+    return [p.stem for p in folder.glob("*.used")]
+
+
+Tamper = Callable[[int, bytes, bytes], Sequence[bytes]]
+"""The number of a DATA frame, its header and payload, to what is sent instead."""
+
+
+class Tampering(Stream):
+    """Changes the DATA frames that this end sends. A frame is one call, as channels send it."""
+
+    def __init__(self, inner: Stream, tamper: Tamper | None) -> None:
+        self._inner, self._tamper, self._count = inner, tamper, itertools.count()
+
+    def send_all(self, buffers: Sequence[memoryview], timeout_s: float) -> None:
+        header = bytes(buffers[0])
+        if self._tamper is not None and header[1] == Kind.DATA:
+            payload = b"".join(bytes(b) for b in buffers[1:])
+            sent = self._tamper(next(self._count), header, payload)
+            buffers = [memoryview(each) for each in sent if each]
+        self._inner.send_all(buffers, timeout_s)
+
+    def receive_exactly_into(self, view: memoryview, timeout_s: float) -> int:
+        return self._inner.receive_exactly_into(view, timeout_s)
+
+    def close(self, linger_s: float = 0.0) -> None:
+        self._inner.close(linger_s)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

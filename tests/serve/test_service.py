@@ -1,0 +1,221 @@
+"""What bounds a service: parties, memory, time. And what it does when something is not foreseen."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.serve.deployment import Deployment, fresh
+
+from veilform.correlation.manifest import Manifest
+from veilform.correlation.specs import Preshare
+from veilform.errors import ConnectionFailed, InputError, ProtocolError, VeilformError
+from veilform.models.bert.sides import Shape
+from veilform.models.text import TokenBatch
+from veilform.roles import CLIENT, SERVER
+from veilform.serve import dealer as dealer_module
+from veilform.serve import messages as say
+from veilform.serve.address import parse
+from veilform.serve.service import Service
+from veilform.transport import Channel
+
+
+def order(channel: Channel, manifest: Manifest) -> say.Dealt:
+    channel.send_control(say.Order(say.PROTOCOL, manifest.encode()), limit=16 << 20)
+    return channel.receive_control(say.Dealt)
+
+
+def registration(channel: Channel, shapes: dict[str, tuple[int, ...]], weights: str) -> None:
+    channel.send_control(say.Register(say.PROTOCOL, weights, shapes), limit=16 << 20)
+
+
+def test_too_many_parties_of_one_role(
+    deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server reaches its dealer, however many clients there are."""
+    monkeypatch.setattr("veilform.serve.service.MOST_CONNECTIONS", 2)
+    with deployment.to_dealer(), deployment.to_dealer():
+        full = pytest.raises(ProtocolError, match="2 parties are connected; try again later")
+        with deployment.to_dealer() as third, full:
+            third.receive_control(say.Dealt)
+        with deployment.to_dealer(SERVER) as server:
+            server.send_control(say.Probe(say.PROTOCOL, "0" * 32))
+            assert not server.receive_control(say.Probed).known
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"w": (2**31, 2**31)},
+        {f"w{i}": (2**15, 2**14) for i in range(3)},
+        {"w": (2, 2, 2)},
+        {"w": (0,)},
+        {"w": (-1, 5)},
+        {"w": (2**40,)},
+        {"w" * 200: (1,)},
+    ],
+)
+def test_hostile_registrations(deployment: Deployment, shapes: dict[str, tuple[int, ...]]) -> None:
+    with deployment.to_dealer(SERVER) as channel:
+        registration(channel, shapes, "0" * 32)
+        with pytest.raises(ProtocolError, match=r"over the limit|no valid Register"):
+            channel.receive_control(say.Registered)
+    assert "0" * 32 not in deployment.dealer._weights
+
+
+def test_only_so_many_sets_of_weights_are_kept(deployment: Deployment) -> None:
+    with deployment.to_dealer(SERVER) as channel:
+        for n in range(6):
+            registration(channel, {"w": (2, 3)}, f"{n:032x}")
+            channel.send_bulk([bytes(48)], 48)
+            channel.receive_control(say.Registered)
+        assert len(deployment.dealer._weights) == dealer_module.MOST_WEIGHT_SETS
+        assert list(deployment.dealer._weights)[-1] == f"{5:032x}"
+
+
+def manifest_of(*shape: int) -> Manifest:
+    return Manifest("0" * 64, "", 64, 1, 16, (Preshare("x", shape),), (), ())
+
+
+def test_a_manifest_without_weights_is_dealt(deployment: Deployment) -> None:
+    with deployment.to_dealer() as channel:
+        order(channel, manifest_of(2, 3))
+        assert channel.receive_bulk(0) == b""
+
+
+@pytest.mark.parametrize("shape", [(2**40,), (2**20, 2**20), (-1,), (0,), (1,) * 9])
+def test_hostile_manifests(deployment: Deployment, shape: tuple[int, ...]) -> None:
+    with deployment.to_dealer() as channel, pytest.raises(ProtocolError, match="the manifest"):
+        order(channel, manifest_of(*shape))
+
+
+def test_uncollected_stocks_are_bounded_and_thrown_away(
+    deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dealer_module, "MOST_PENDING", 3)
+    for _ in range(2):
+        with deployment.to_dealer() as channel:
+            for _ in range(3):
+                order(channel, manifest_of(2))
+                channel.receive_bulk(0)
+            with pytest.raises(ProtocolError, match="too many stocks wait for the server"):
+                order(channel, manifest_of(2))
+        assert len(deployment.dealer._pending) == 3
+        monkeypatch.setattr(dealer_module, "PENDING_S", 0.0)
+        deployment.dealer._drop_old()
+        assert not deployment.dealer._pending
+        monkeypatch.setattr(dealer_module, "PENDING_S", 900.0)
+    assert deployment.dealer._in_work == 0
+    monkeypatch.setattr(dealer_module, "MOST_HELD_BYTES", 1000)
+    with deployment.client() as client, pytest.raises(ProtocolError, match="too many stocks wait"):
+        client.prepare(Shape(*batch.ids.shape))
+
+
+def test_the_dealer_is_not_held_up_by_a_client_that_does_not_read(
+    deployment: Deployment, batch: TokenBatch
+) -> None:
+    with deployment.to_dealer() as lazy, deployment.client() as client:
+        manifest = client.side.manifest(Shape(1, 16), client._weights)
+        lazy.send_control(say.Order(say.PROTOCOL, manifest.encode()))
+        client.infer(batch)
+
+
+def test_an_unforeseen_error_tells_its_place_and_no_content(
+    deployment: Deployment,
+    batch: TokenBatch,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("the secret is 4711")
+
+    with deployment.client() as client:
+        monkeypatch.setattr(deployment.server._side, "program", fail)
+        with pytest.raises(ProtocolError, match="its operator finds more in its log") as error:
+            client.infer(batch)
+        monkeypatch.undo()
+    assert "ZeroDivisionError at test_service.py:" in caplog.text
+    assert "4711" not in caplog.text + str(error.value)
+    with deployment.client() as client:
+        client.infer(batch)
+
+
+def test_a_full_disk_at_the_server(
+    deployment: Deployment,
+    batch: TokenBatch,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    genuine = deployment.server._store.put
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def put(*arguments: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            genuine(*arguments)
+
+    monkeypatch.setattr(deployment.server._store, "put", put)
+    refused = pytest.raises(ProtocolError, match="cannot keep stocks")
+    with deployment.client() as client, refused as error:
+        client.prepare(Shape(*batch.ids.shape))
+    assert str(deployment.folder) not in str(error.value)
+    assert "No space left on device; free some space" in caplog.text
+    assert not fresh(deployment.server_folder)
+    monkeypatch.undo()
+    with deployment.client() as client:
+        client.infer(batch)
+
+
+def test_out_of_file_descriptors_does_not_spin(caplog: pytest.LogCaptureFixture) -> None:
+    calls = []
+
+    def accept(_: object) -> None:
+        calls.append(time.monotonic())
+        try:
+            raise OSError(errno.EMFILE, "too many open files")
+        except OSError as error:
+            raise ConnectionFailed("cannot accept a connection") from error
+
+    listener = SimpleNamespace(accept=accept, close=lambda: None)
+    service = Service(listener, (CLIENT,), lambda *_: None)  # type: ignore[arg-type]
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    time.sleep(0.3)
+    service.stop()
+    thread.join(3)
+    assert not thread.is_alive()
+    assert len(calls) <= 2
+
+
+def test_closing_a_server_that_waits_for_its_dealer(deployment: Deployment) -> None:
+    """The holder of the dealer's lock is woken; the closing thread does not wait for it."""
+
+    def wait() -> None:
+        with pytest.raises(VeilformError):
+            deployment.server._with_dealer(lambda dealer: dealer.receive_control(say.Dealt))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.1)
+    start = time.monotonic()
+    deployment.server.close()
+    waiting.join(3)
+    assert not waiting.is_alive()
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", ":7001", "host:port", "host:99999", "h:²"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(InputError, match="is no host:port"):
+        parse(text)
+
+
+def test_addresses() -> None:
+    assert parse("127.0.0.1:7001") == ("127.0.0.1", 7001)
+    assert parse("[::1]:0") == ("::1", 0)
