@@ -90,6 +90,8 @@ def louder(factor: int) -> Any:
 def test_rows_out_of_range_raise_the_flag(made: dict[str, Tiny], name: str, factor: int) -> None:
     out = made[name].run(TEXTS[:2], 24, louder(factor))
     assert out.flag == 1, f"a row {factor} times too long passes silently"
+    # Noise of 64 bits, of which an answer near zero would be one in 2^40.
+    assert np.abs(out.logits).min() > 1e3, f"with the flag, an answer is revealed: {out.logits}"
 
 
 WIRES = ["denominator", "attention_variance", "feedforward_variance"]

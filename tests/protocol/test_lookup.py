@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from tests.protocol.harness import SEEDS, SHAPES, checked, play, values, words
 from tests.protocol.test_tables import CARRIES, look_up
 
+from veilform.errors import InputError
 from veilform.protocol.effects import together
-from veilform.protocol.lookup import interpolate, reveal_flag, select
+from veilform.protocol.lookup import Interpolated, interpolate, reveal_checked, select
 from veilform.protocol.opening import open_index, open_value
 from veilform.protocol.tables import reciprocal, rsqrt
 from veilform.roles import CLIENT, SERVER
@@ -30,7 +31,7 @@ def test_select(shape, seed: int, bits: int, columns: int) -> None:
     def program(me, a, b):
         index = yield from open_index(me, a, 0, bits)
         opened = yield from open_value(me, b)
-        row, crossed = yield from select(me, index, table, opened)
+        row, crossed = yield from select(me, index, table, opened.ref)
         plain, nothing = yield from select(me, index, table)
         assert nothing is None
         # y row - mask row = row b: the mask of b rides as the payload.
@@ -55,7 +56,8 @@ def test_interpolate_answers_as_the_table(table, shape, seed: int) -> None:
 
     def program(me, a):
         found = yield from interpolate(me, a, table)
-        return found.value, found.outside, (yield from reveal_flag(me, [found]))
+        shown, flag = yield from reveal_checked(me, found.value, [found])
+        return found.value, found.outside, flag, shown
 
     out = play(program, [x], seed=seed)
     for one, got in zip(x.flat, out.joined(0).flat, strict=True):
@@ -63,8 +65,9 @@ def test_interpolate_answers_as_the_table(table, shape, seed: int) -> None:
         near = min(abs(got * 2.0**-table.scale / value - 1) for value in allowed)
         assert near < 2.0**-30, f"f({one}) comes out as {got * 2.0**-table.scale}, not {allowed}"
     assert out.joined(1)[0] == 0, f"a value in range counts as outside, among {x}"
-    assert out.client[2].tolist() == [0], "the flag is raised within the range"
-    assert out.server[2] is None, "the server learns the flag"
+    assert not out.client[2].any(), "the flag is raised within the range"
+    assert np.array_equal(out.client[3].view(np.int64), out.joined(0)), "another value is revealed"
+    assert out.server[2:] == (None, None), "the server learns something"
 
 
 OUTSIDE = [2_500, 10, 0, -1, -70_000, 230_000, 300_000, 2**18, 2**20, 2**27, 2**28, -(2**28)]
@@ -77,12 +80,13 @@ def test_one_value_outside_among_many_raises_the_flag(bad: int) -> None:
 
     def program(me, a):
         found = yield from interpolate(me, a, RECIPROCAL)
-        flag = yield from reveal_flag(me, [found])
-        return found.outside, flag
+        shown, flag = yield from reveal_checked(me, a, [found])
+        return found.outside, flag, shown
 
     for seed in range(4):
         out = play(program, [x], seed=seed)
-        assert out.client[1].tolist() == [1], f"{bad} passes silently"
+        assert (out.client[1] == 1).all(), f"{bad} passes silently"
+        assert not np.any(out.client[2].view(np.int64) == x), f"with {bad}, a value is revealed"
         assert 1 <= out.joined(0)[0] <= 2, f"{bad} is counted {out.joined(0)[0]} times"
 
 
@@ -96,10 +100,14 @@ def test_the_flag_is_one_bit_however_many_are_outside(shape, seed: int, outside:
 
     def program(me, a, b):
         checks = yield from together(interpolate(me, a, RECIPROCAL), interpolate(me, b, RSQRT))
-        return (yield from reveal_flag(me, checks))
+        return (yield from reveal_checked(me, b, checks))
 
     out = play(program, [x, good], seed=seed)
-    assert out.client.tolist() == [int(outside > 0)], f"{outside} of {x.size} outside: wrong flag"
+    shown, flag = out.client
+    assert (flag == int(outside > 0)).all(), f"{outside} of {x.size} outside: wrong flag"
+    same = shown.view(np.int64) == good
+    assert same.all() if not outside else not same.any(), f"{outside} outside, but {shown} shown"
+    assert out.server == (None, None), "the server learns something"
 
 
 def test_work_and_bytes_of_a_look_up() -> None:
@@ -112,3 +120,12 @@ def test_work_and_bytes_of_a_look_up() -> None:
     assert total.dealt_client == total.dealt_server == keys, "a key is 17 bytes a bit and 16 more"
     assert len(out.trace.up) == len(out.trace.down) == 1, "interpolation is one message each way"
     assert out.multiply_adds == {CLIENT: 0, SERVER: 0}
+
+
+def test_too_many_checks_are_refused_before_anything_is_sent() -> None:
+    def program(me, a):
+        found = Interpolated(a, Additive(a.share.reshape(1, -1).sum(-1)), 2**20)
+        return (yield from reveal_checked(me, a, [found]))
+
+    with pytest.raises(InputError, match="smaller batch"):
+        play(program, [np.zeros(2, np.int64)])

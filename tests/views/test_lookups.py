@@ -18,7 +18,7 @@ from tests.views.test_exhaustive import assert_blind, everything
 
 from veilform import kernels
 from veilform.protocol.effects import together
-from veilform.protocol.lookup import Interpolated, interpolate, reveal_flag, select
+from veilform.protocol.lookup import Interpolated, interpolate, reveal_checked, select
 from veilform.protocol.opening import open_index, open_value
 from veilform.protocol.tables import Table
 from veilform.roles import CLIENT, SERVER, Role
@@ -54,7 +54,7 @@ def test_select_with_the_mask_of_the_value_as_payload(seer: Role) -> None:
 
     def program(me, a):
         opened, index = yield from together(open_value(me, a), open_index(me, a, 0, 1))
-        row, crossed = yield from select(me, index, table, opened)
+        row, crossed = yield from select(me, index, table, opened.ref)
         y = opened.y[..., None] if hasattr(opened.y, "dtype") else opened.y
         value = row[..., 0] + row[..., 1] * (y[..., 0] if hasattr(y, "dtype") else y)
         return Additive(me.ring.reduce(value - crossed[..., 1]))
@@ -99,33 +99,37 @@ def test_interpolate_hides_the_server_s_share_from_the_client() -> None:
     assert_blind(space, CLIENT, everything(3), everything(3), check)
 
 
+def checked_by(checks: int):
+    """Reveals the first input; the second is the count of values out of range."""
+
+    def program(me, x, count):
+        return (yield from reveal_checked(me, x, [Interpolated(count, count, checks)]))
+
+    return program
+
+
 @pytest.mark.parametrize("checks", [1, 2, 3])
-def test_the_flag_tells_the_client_one_bit(checks: int) -> None:
-    """Of counts above zero, the client cannot say which it was."""
-
-    def program(me, a):
-        found = Interpolated(a, a, checks)
-        return (yield from reveal_flag(me, [found]))
-
-    space = Enumeration(program, 3)
-    for own in (0, 3, 7):
-        found: dict[int, set[bytes]] = {0: set(), 1: set()}
-        for count in range(checks + 1):
-            run = space.run([own], [(count - own) % 8])
-            flag = run.results[CLIENT]
+def test_out_of_range_the_client_learns_that_and_no_more(checks: int) -> None:
+    """Not which answer there would have been, nor how many values were out of range."""
+    sampled = {"sampled": CLIENT, "samples": 512} if checks > 1 else {}
+    space = Enumeration(checked_by(checks), 3, [(), ()], **sampled)
+    for own in ((0, 0), (5, 3)):
+        found: dict[int | None, set[bytes]] = {}
+        for x, count in itertools.product((0, 1, 6), range(checks + 1)):
+            run = space.run(own, [(x - own[0]) % 8, (count - own[1]) % 8])
+            shown, flag = run.results[CLIENT]
             assert (flag == int(count > 0)).all(), f"{count} out of range: wrong flag"
-            assert run.results[SERVER] is None
-            found[int(count > 0)].add(run.views[CLIENT].distribution())
-        assert len(found[1]) == 1, "the client can tell how many values were out of range"
+            assert count or (shown == x).all(), f"{x} is revealed as {shown}"
+            assert run.results[SERVER] == (None, None), "the server learns something"
+            key = None if count else x
+            found.setdefault(key, set()).add(run.views[CLIENT].distribution())
+        assert len(found[None]) == 1, "out of range, the client learns more than that"
 
 
-@pytest.mark.parametrize("checks", [1, 2, 3])
-def test_the_flag_tells_the_server_nothing(checks: int) -> None:
-    def program(me, a):
-        found = Interpolated(a, a, checks)
-        return (yield from reveal_flag(me, [found]))
-
-    assert_blind(Enumeration(program, 3), SERVER, everything(3), [(0,), (6,)])
+@pytest.mark.parametrize("seen", [(0, 0), (6, 1)])
+def test_revealing_tells_the_server_nothing(seen: tuple[int, int]) -> None:
+    space = Enumeration(checked_by(1), 3, [(), ()])
+    assert_blind(space, SERVER, everything(3, 2), [seen])
 
 
 # --- The real keys -------------------------------------------------------------------------------

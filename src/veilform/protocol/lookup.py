@@ -8,7 +8,7 @@ shares of the cell's intercept A and slope B, and of B rho_x, by one local sum o
 
 follows without another message. A second, coarse look-up on the bits above sees whether x left the
 table altogether; a column of the first one sees whether it left the calibrated range. Their sum is
-a count of values out of range, shared, which :func:`reveal_flag` shows to the client as one bit.
+a count of values out of range, shared; with any of them, :func:`reveal_checked` hides the answer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from veilform.correlation import specs
+from veilform.errors import InputError
+from veilform.masks import MaskRef
 from veilform.protocol.cost import Cost, declares
 from veilform.protocol.effects import Protocol, Take, together
 from veilform.protocol.opening import Index, open_index, open_value
@@ -26,10 +28,11 @@ from veilform.protocol.party import Party
 from veilform.protocol.share import reveal
 from veilform.protocol.tables import Table
 from veilform.ring import Words
-from veilform.values import Additive, Array, Opened
+from veilform.roles import SERVER
+from veilform.values import Additive, Array, Preshared
 
 
-def _select_cost(me: Party, index: Index, table: Words, payload: Opened | None = None) -> Cost:
+def _select_cost(me: Party, index: Index, table: Words, payload: MaskRef | None = None) -> Cost:
     count = int(np.prod(index.y.shape, dtype=np.int64))
     keys = count * (index.bits * 17 + 16)
     return Cost(dealt_client=keys, dealt_server=keys)
@@ -37,9 +40,9 @@ def _select_cost(me: Party, index: Index, table: Words, payload: Opened | None =
 
 @declares(_select_cost)
 def select(
-    me: Party, index: Index, table: Words, payload: Opened | None = None
+    me: Party, index: Index, table: Words, payload: MaskRef | None = None
 ) -> Protocol[tuple[Array, Array | None]]:
-    """Shares of table[i] and of table[i] rho, where rho is the payload's mask.
+    """Shares of table[i] and of table[i] rho, where ``payload`` names rho.
 
     Args:
         table: (2^bits, T), public.
@@ -49,11 +52,14 @@ def select(
     """
     shape = index.y.shape
     count = int(np.prod(shape, dtype=np.int64))
-    mask = None if payload is None else payload.ref
-    taken = yield Take(specs.Lookup(me.fresh("lookup"), count, index.bits, index.mask, mask))
+    taken = yield Take(specs.Lookup(me.fresh("lookup"), count, index.bits, index.mask, payload))
     out = me.ring.reduce(me.lookup(taken, index.bits, index.y.reshape(-1), table))
     out = out.reshape(*shape, table.shape[1], 2)
     return out[..., 0], None if payload is None else out[..., 1]
+
+
+MOST_CHECK_BITS = 20
+"""The look-up of a run's count of values out of range has a cell for each that may be."""
 
 
 class Interpolated(NamedTuple):
@@ -73,7 +79,7 @@ def interpolate(me: Party, x: Additive, table: Table) -> Protocol[Interpolated]:
         open_index(me, scaled, table.high_low, table.high_bits),
     )
     (cell, crossed), (above, _) = yield from together(
-        select(me, low, table.columns, opened), select(me, high, table.high_column)
+        select(me, low, table.columns, opened.ref), select(me, high, table.high_column)
     )
     value = cell[..., 0] + cell[..., 1] * opened.y - crossed[..., 1]
     outside = (cell[..., 2] + above[..., 0]).reshape(1, -1).sum(-1)
@@ -81,17 +87,36 @@ def interpolate(me: Party, x: Additive, table: Table) -> Protocol[Interpolated]:
     return Interpolated(Additive(me.ring.reduce(value)), Additive(outside), checks)
 
 
-def reveal_flag(me: Party, looked_up: Sequence[Interpolated]) -> Protocol[Array | None]:
-    """The client learns whether any value was out of range: a look-up maps the count to a bit.
+def reveal_checked(
+    me: Party, x: Additive | Preshared, looked_up: Sequence[Interpolated]
+) -> Protocol[tuple[Array | None, Array | None]]:
+    """The client learns x if no value was out of range, and otherwise that one was, and no more.
 
-    Returns at the client an array that holds 0 or 1; None at the server.
+    A look-up maps the count of values out of range to a bit; its payload is a mask that the server
+    knows. So x is revealed plus bit times mask.
+
+    Returns:
+        At the client x, or uniform noise, and an array of x's shape full of that bit; at the server
+        None twice.
+
+    Raises:
+        InputError: the run has 2^20 checks or more.
     """
     total = looked_up[0].outside.share
     for one in looked_up[1:]:
         total = total + one.outside.share
-    bits = sum(one.checks for one in looked_up).bit_length()
-    index = yield from open_index(me, Additive(total), 0, bits)
+    checks = sum(one.checks for one in looked_up)
+    bits = checks.bit_length()
+    if bits > MOST_CHECK_BITS:
+        raise InputError(f"{checks} range checks in one run are too many; use a smaller batch")
+    name = me.fresh("noise")
+    yield Take(specs.Open(name, x.shape, me.ring.bits, 0, (SERVER,)))
+    # One key an element of x, as each has a mask of its own.
+    index = yield from open_index(me, Additive(me.repeat(total, x.shape)), 0, bits)
     nonzero = np.ones((1 << bits, 1), np.uint64)
     nonzero[0] = 0
-    flag, _ = yield from select(me, index, nonzero)
-    return (yield from reveal(me, Additive(flag[..., 0])))
+    flag, noise = yield from select(me, index, nonzero, MaskRef(name))
+    assert noise is not None
+    shown = Additive(me.ring.reduce(x.share + noise[..., 0]))
+    both = yield from together(reveal(me, shown), reveal(me, Additive(flag[..., 0])))
+    return both[0], both[1]

@@ -18,9 +18,9 @@ from veilform.nn.norm import normalise
 from veilform.nn.scales import CLASSIFIER, HIDDEN, LOGIT, POOL, Scales
 from veilform.protocol.effects import Protocol, together
 from veilform.protocol.linear import linear
-from veilform.protocol.lookup import Interpolated, reveal_flag
+from veilform.protocol.lookup import Interpolated, reveal_checked
 from veilform.protocol.party import Party
-from veilform.protocol.share import mask_private, preshare, reveal
+from veilform.protocol.share import mask_private, preshare
 from veilform.protocol.truncate import truncate
 from veilform.roles import CLIENT
 from veilform.shapes import Abstract
@@ -45,7 +45,10 @@ class Inputs(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The client's: logits (B, labels) at scale LOGIT, and whether a value was out of range."""
+    """The client's: logits (B, labels) at scale LOGIT, and whether a value was out of range.
+
+    If one was, the logits are uniform noise.
+    """
 
     logits: Array
     flag: Array
@@ -169,8 +172,10 @@ class SecureBert:
             pooled = yield from mean_pool(me, x, pool)
         logits = yield from linear(me, [(pooled, weight("classifier"))], bias("classifier"))
         rounded = yield from truncate(me, logits, logit_shift(self.config))
-        shown, flag = yield from together(reveal(me, rounded), reveal_flag(me, checks))
-        return None if me.lead else Answer(shown.reshape(batch, -1), flag)
+        shown, flag = yield from reveal_checked(me, rounded, checks)
+        if shown is None or flag is None:
+            return None
+        return Answer(shown.reshape(batch, -1), flag)
 
 
 def logit_shift(config: BertConfig) -> int:
