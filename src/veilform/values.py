@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from veilform.masks import AnyView, MaskRef
+from veilform.masks import AnyView, Centre, MaskRef
 
 Array = Any
 
@@ -94,7 +94,13 @@ class Opened(_Held):
         return MaskRef(self.name, self.views)
 
     def view(self, view: AnyView) -> Opened:
-        """x seen through a view that only moves elements. Not for a sum: p is not linear in y."""
+        """x seen through a view; through one that sums only if nothing was truncated.
+
+        Raises:
+            ValueError: p is not linear in y.
+        """
+        if self.shift and isinstance(view, Centre):
+            raise ValueError("a truncated opening cannot be summed; centre the value before")
         h = None if self.h is None else view.apply(self.h)
         views = (*self.views, view)
         return Opened(self.name, view.apply(self.y), self.shift, view.apply(self.q), h, views)

@@ -18,7 +18,7 @@ from tests.protocol.harness import (
     words,
 )
 
-from veilform.masks import Heads, Transpose
+from veilform.masks import Centre, Heads, Transpose
 from veilform.protocol.multiply import matmul, multiply, square
 from veilform.protocol.opening import open_value
 from veilform.protocol.share import mask_private, preshare
@@ -182,3 +182,17 @@ def test_preshared_is_what_presharing_gives() -> None:
     out = play(preshare, [np.arange(3)])
     assert isinstance(out.client, Preshared)
     assert "0" not in repr(out.client).replace("shape=(3,)", ""), "a share shows in its text form"
+
+
+def test_an_opening_is_centred_only_if_nothing_was_dropped() -> None:
+    x = values(np.random.default_rng(8), (3, 6), 50)
+
+    def program(me, a, shift):
+        opened = yield from open_value(me, a, shift)
+        return (yield from square(me, opened.view(Centre())))
+
+    centred = x * 6 - x.sum(-1, keepdims=True)
+    out = play(lambda me, a: program(me, a, 0), [x])
+    assert np.array_equal(out.joined(), times(centred, centred)), "a centred square is wrong"
+    with pytest.raises(ValueError, match="cannot be summed"):
+        play(lambda me, a: program(me, a, 3), [x])
