@@ -45,4 +45,5 @@ def common(
 
 def main() -> None:
     """Runs the command line; an expected error becomes one line and an exit code."""
+    console.unwind_on_sigterm()
     sys.exit(console.guarded(lambda: app(standalone_mode=False)))

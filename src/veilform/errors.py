@@ -61,3 +61,12 @@ class ProtocolError(VeilformError):
     """A peer sent something that the protocol does not allow at this point."""
 
     exit_code = 8
+
+
+def of_exit_code(code: int) -> type[VeilformError]:
+    """The error for which the command line returns ``code``: what a child process failed with."""
+    known = (InputError, ModelError, RangeError, StockError, ConnectionFailed)
+    for kind in (*known, AuthenticationError, ProtocolError):
+        if kind.exit_code == code:
+            return kind
+    return VeilformError

@@ -95,8 +95,8 @@ def remote_client(
         public: the folder that ``veilform export`` made.
         server, dealer: host:port.
     """
-    identity = Identity.load(certificates, CLIENT)
     server_at, dealer_at = parse(server), parse(dealer)
+    identity = Identity.load(certificates, CLIENT)
     return Client(
         ClientSide(public),
         StockStore(stock, CLIENT),

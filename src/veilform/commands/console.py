@@ -182,4 +182,4 @@ def _usage(error: Any) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "veilform"
     text = error.format_message() or "A command is missing."
-    return f"{text} See `{command} --help`."
+    return f"{text.rstrip('.')}. See `{command} --help`."

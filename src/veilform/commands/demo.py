@@ -14,7 +14,7 @@ from rich.table import Table
 
 from veilform.commands import console
 from veilform.commands.console import Json
-from veilform.errors import InputError, VeilformError
+from veilform.errors import InputError, of_exit_code
 
 HELD_OUT = "heldout.jsonl"
 REVIEWS = 5
@@ -32,7 +32,6 @@ def demo(
     from veilform.pipeline import DEFAULT_MODEL, PlainClassifier
     from veilform.serve.local import LocalService
 
-    console.unwind_on_sigterm()
     model = model or DEFAULT_MODEL
     folder = resolve(model)
     texts = console.read_texts(text, None) if text else held_out(folder, REVIEWS)
@@ -109,9 +108,8 @@ def _client_process(service: Any, texts: list[str]) -> list[dict[str, Any]]:
         encoding="utf-8",
     )
     if done.returncode:
-        failed = VeilformError(done.stderr.strip().removeprefix("error: ") or "the client failed")
-        failed.exit_code = done.returncode
-        raise failed
+        complaint = done.stderr.strip().removeprefix("error: ")
+        raise of_exit_code(done.returncode)(complaint or "the client failed")
     rows: list[dict[str, Any]] = json.loads(done.stdout)
     return rows
 

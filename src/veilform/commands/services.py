@@ -133,7 +133,6 @@ def classify(
     """Classify texts privately against a running service. The texts never leave this machine."""
     from veilform.pipeline import SecureClassifier, remote_client
 
-    console.unwind_on_sigterm()
     texts = console.read_texts(text, file)
     rows = []
     with (

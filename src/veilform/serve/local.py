@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from veilform.correlation.store import StockStore
-from veilform.errors import ConnectionFailed, VeilformError
+from veilform.errors import of_exit_code
 from veilform.models.bert.sides import ClientSide
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.serve.client import Client
@@ -122,11 +122,7 @@ class LocalService:
                 complaint.strip().removeprefix("error: ")
                 or f"it ended with code {child.returncode}"
             )
-            failed = (
-                VeilformError
-                if child.returncode != ConnectionFailed.exit_code
-                else ConnectionFailed
-            )
+            failed = of_exit_code(child.returncode)
             raise failed(f"the {role.value} did not start: {reason}")
         threading.Thread(target=_drain, args=(child,), daemon=True).start()
         host, _, port = line.strip().removeprefix(READY).rpartition(":")

@@ -1,0 +1,102 @@
+"""The pipeline, private beside plain, over three real processes."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+from tests.checkpoints import TEXTS
+from tests.serve.deployment import is_running
+
+from veilform.errors import InputError, ModelError, RangeError, VeilformError
+from veilform.models.bert.sides import ServerSide, Shape
+from veilform.pipeline import SecureClassifier, pipeline
+from veilform.plan.cost import Report
+from veilform.roles import CLIENT, SERVER
+
+
+def children(classifier: SecureClassifier) -> list[int]:
+    service = classifier._finish.peek()[2][1]  # type: ignore[index]
+    return [child.pid for child in service._children]
+
+
+@pytest.mark.parametrize("private_embedding", [False, True])
+def test_private_answers_are_the_plain_ones(tiny: Path, private_embedding: bool) -> None:
+    plain = pipeline(model=tiny, mode="plain")(list(TEXTS))
+    side = ServerSide(tiny, private_embedding)
+    with pipeline(model=tiny, private_embedding=private_embedding) as classifier:
+        assert isinstance(classifier, SecureClassifier)
+        assert classifier.last_cost is None
+        pids = children(classifier)
+        assert len({*pids}) == 2
+        for text, expected in zip(TEXTS, plain, strict=True):
+            (answer,) = classifier(text)
+            assert answer["label"] == expected["label"]
+            assert answer["score"] == pytest.approx(expected["score"], abs=1e-2)
+            cost = classifier.last_cost
+            assert cost is not None
+            length = next(n for n in (16, 32) if n >= len(side_ids(classifier, text)))
+            report = Report(side.trace(Shape(1, length)))
+            assert cost.bytes_client_to_server == report.up_bytes
+            assert cost.bytes_server_to_client == report.down_bytes
+            assert cost.messages == report.trace.messages
+            manifest = side.manifest(Shape(1, length), "0" * 32)
+            dealt = manifest.dealt_bytes(CLIENT) + manifest.dealt_bytes(SERVER)
+            assert cost.offline_bytes == dealt + manifest.correction_bytes
+            assert cost.online_seconds > 0
+            assert cost.offline_seconds > 0
+    assert not any(map(is_running, pids))
+
+
+def side_ids(classifier: SecureClassifier, text: str) -> list[int]:
+    (ids,) = classifier._client.side.public.encoder.encode([text])
+    return ids
+
+
+def test_out_of_range_is_an_error_and_no_answer(narrow_tiny: Path) -> None:
+    with pipeline(model=narrow_tiny) as classifier, pytest.raises(RangeError, match="no answer"):
+        classifier("a good film")
+    plain = pipeline(model=narrow_tiny, mode="plain")
+    assert plain.last_cost is None
+    plain("a good film")
+
+
+def test_a_forgotten_classifier_ends_its_service(tiny: Path) -> None:
+    classifier = pipeline(model=tiny)
+    assert isinstance(classifier, SecureClassifier)
+    pids = children(classifier)
+    del classifier
+    gc.collect()
+    assert not any(map(is_running, pids))
+
+
+def test_bad_texts_and_a_closed_classifier(tiny: Path) -> None:
+    """Bad texts are refused before anything is sent, and harm nothing."""
+    classifier = pipeline(model=tiny)
+    assert isinstance(classifier, SecureClassifier)
+    client = classifier._client
+    before = client._server.counters.snapshot()
+    for texts in ([], "", "   ", ["good", ""], "good " * 40, "\udcff", ["good", 5]):
+        with pytest.raises(InputError):
+            classifier(texts)  # type: ignore[arg-type]
+    moved = client._server.counters.snapshot() - before
+    assert moved == before - before
+    assert classifier(["good", "bad"])[0]["label"] in ("NEGATIVE", "POSITIVE")
+    classifier.close()
+    classifier.close()
+    with pytest.raises(VeilformError):
+        classifier("good")
+
+
+def test_arguments_that_cannot_be_used(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="task 'translation' is not known"):
+        pipeline("translation", tiny)
+    with pytest.raises(InputError, match="mode is 'secure' or 'plain'"):
+        pipeline(model=tiny, mode="public")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="all of server, dealer, certificates and stock"):
+        pipeline(model=tiny, server="127.0.0.1:7001")
+    with pytest.raises(ModelError):
+        pipeline(model=tmp_path)
+    with pytest.raises(InputError, match="is no host:port"):
+        pipeline(model=tiny, server="x", dealer="y", certificates=tmp_path, stock=tmp_path)
