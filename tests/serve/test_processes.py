@@ -83,6 +83,7 @@ def test_the_dealer_is_killed_while_it_deals(service: LocalService, batch: Token
             client.prepare(shape)
         assert time.monotonic() - start < 5
         assert not fresh(service.folder / "client-stock")
+    service._children[0].wait(5)
     # The server lives, and says what is missing.
     with pytest.raises(VeilformError, match=r"cannot reach the dealer|server has no dealer"):
         service.client()

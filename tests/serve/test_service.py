@@ -115,6 +115,28 @@ def test_uncollected_stocks_are_bounded_and_thrown_away(
         client.prepare(Shape(*batch.ids.shape))
 
 
+def test_the_servers_memory_is_bounded(
+    deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = Shape(*batch.ids.shape)
+    for name, why in (
+        ("veilform.serve.server.MOST_HELD_BYTES", "busy with other clients' stocks"),
+        ("veilform.serve.messages.MOST_DEALT_BYTES", "this many texts is too large"),
+    ):
+        with monkeypatch.context() as patch, deployment.client() as client:
+            # The dealer counts eight bytes for every word, so its limit comes first.
+            patch.setattr(Manifest, "check_size", lambda *_: None)
+            patch.setattr(name, 1000)
+            with pytest.raises(ProtocolError, match=why):
+                client.prepare(shape)
+    with deployment.client() as client:
+        client.infer(batch)
+    deadline = time.monotonic() + 5
+    while deployment.server._held and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert deployment.server._held == 0
+
+
 def test_the_dealer_is_not_held_up_by_a_client_that_does_not_read(
     deployment: Deployment, batch: TokenBatch
 ) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from veilform.correlation.manifest import Manifest
+from veilform.correlation.stock import Stock
 from veilform.correlation.store import StockStore
 from veilform.drive import network
-from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockError, VeilformError
+from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockError
 from veilform.models.bert.sides import ServerSide, Shape, fresh_weights
 from veilform.roles import CLIENT, Role
 from veilform.serve import messages as say
@@ -30,6 +31,8 @@ DEALING_S = 600.0
 MOST_BATCH = 64
 MOST_OFFERED = 16
 """Stocks that one client may have waiting here."""
+MOST_HELD_BYTES = 16 << 30
+"""In memory, of all clients' stocks that come in or are in use."""
 
 
 class Server:
@@ -48,6 +51,8 @@ class Server:
         self._dealer: Channel | None = None
         self._dealer_lock = threading.Lock()
         self._closed = False
+        self._held = 0
+        self._held_lock = threading.Lock()
         store.burn_leftovers()
         # One set of masked weights a process: their common part goes to every client.
         self._weights, self._seed = fresh_weights()
@@ -97,10 +102,11 @@ class Server:
             raise StockError(f"{waiting} stocks of this client wait already; use them first")
         shape = Shape(offer.batch, offer.length)
         manifest = self._manifest(shape, offer.manifest)
-        corrections = channel.receive_bulk(manifest.correction_bytes)
-        seed, dealt = self._with_dealer(lambda dealer: self._collect(dealer, offer, manifest))
-        with _own_disk():
-            self._store.put(offer.stock, manifest, seed, [dealt], [corrections])
+        with self._holding(manifest):
+            corrections = channel.receive_bulk(manifest.correction_bytes)
+            seed, dealt = self._with_dealer(lambda dealer: self._collect(dealer, offer, manifest))
+            with _own_disk():
+                self._store.put(offer.stock, manifest, seed, [dealt], [corrections])
         channel.send_control(say.Stored(offer.stock))
         return shape
 
@@ -113,11 +119,15 @@ class Server:
                     f"stock {begin.stock} was not offered on this connection, or was used already"
                 )
             manifest = self._manifest(shape, begin.manifest)
-            with _own_disk():
-                stock = self._store.claim(begin.stock, manifest)
-        except VeilformError:
+            with self._holding(manifest):
+                with _own_disk():
+                    stock = self._store.claim(begin.stock, manifest)
+                self._answer(channel, begin, shape, stock)
+        except BaseException:
             self._store.discard(begin.stock)
             raise
+
+    def _answer(self, channel: Channel, begin: say.Begin, shape: Shape, stock: Stock) -> None:
         program = self._side.program(shape)
         weights = self._side.server_weights(shape.length)
         channel.send_control(say.Begun(begin.stock))
@@ -125,6 +135,26 @@ class Server:
         network.run(program.server(weights), stock, channel)
         log.info("answered %d texts of %d tokens in %.2f s", shape.batch, shape.length,
                  time.perf_counter() - start)  # fmt: skip
+
+    @contextlib.contextmanager
+    def _holding(self, manifest: Manifest) -> Iterator[None]:
+        """Room for one stock's bytes, before any of them is received or read.
+
+        Raises:
+            StockError: there is none.
+        """
+        size = manifest.dealt_bytes(Role.SERVER) + manifest.correction_bytes
+        with self._held_lock:
+            if size > say.MOST_DEALT_BYTES:
+                raise StockError("a stock for this many texts is too large; use a smaller batch")
+            if self._held + size > MOST_HELD_BYTES:
+                raise StockError("the server is busy with other clients' stocks; try again later")
+            self._held += size
+        try:
+            yield
+        finally:
+            with self._held_lock:
+                self._held -= size
 
     def _check(self, protocol: int, model: str) -> None:
         if protocol != say.PROTOCOL:
