@@ -17,7 +17,7 @@ from .student import BertMeanPoolForSequenceClassification
 
 WORDS = "bert.embeddings.word_embeddings.weight"
 SCALE = "bert.embeddings.word_embeddings.weight_scale"
-FORMAT = {"format": "pt", "word_embeddings": "int8 rows times float16 weight_scale"}
+FORMAT = {"format": "pt"}
 
 
 def stored_tensors(model: BertMeanPoolForSequenceClassification) -> dict[str, torch.Tensor]:
