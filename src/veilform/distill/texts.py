@@ -1,9 +1,9 @@
-"""Texts to calibrate the sentiment student on: nothing held out, every length it will meet.
+"""Texts to calibrate the sentiment student on: nothing held out, every length it is served at.
 
     python -m veilform.distill.texts texts.txt && veilform calibrate FOLDER texts.txt
 
-Training sentences of Rotten Tomatoes, endings of IMDb reviews, and whole reviews of moderate length
-for the long buckets, each as one line.
+Training sentences of Rotten Tomatoes and endings of IMDb reviews, each as one line. They have at
+most 64 tokens, as in distillation: beyond, the student's wires leave their usual ranges by far.
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from veilform.distill.data import (
-    Example,
+    MAX_TOKENS,
     dataset_path,
     labelled_endings,
     read_rows,
-    review_sentences,
     split_sentences,
-    unique_sorted,
-    without_leaks,
 )
+from veilform.distill.teacher import checkpoint_path
 
-SENTENCES, ENDINGS, REVIEWS = 3000, 1000, 160
-WORDS = (40, 340)
-"""Fewest and most words of a whole review: with [CLS], [SEP] and word pieces, below 512 tokens."""
+SENTENCES, ENDINGS = 3000, 1000
 
 
 def calibration_texts() -> list[str]:
@@ -32,14 +30,12 @@ def calibration_texts() -> list[str]:
     path = dataset_path()
     split = split_sentences(read_rows(path, "rotten_tomatoes"))
     reviews = read_rows(path, "imdb")
-    whole = [Example(" ".join(review_sentences(r.text)), r.label) for r in reviews]
-    fitting = [e for e in unique_sorted(whole) if WORDS[0] <= len(e.text.split()) <= WORDS[1]]
-    chosen = [
-        *split.train[:SENTENCES],
-        *labelled_endings(reviews, split, ENDINGS),
-        *without_leaks(fitting, split)[:REVIEWS],
-    ]
-    return [" ".join(example.text.split()) for example in chosen]
+    tokenizer = Tokenizer.from_file(str(checkpoint_path() / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    chosen = [*split.train[:SENTENCES], *labelled_endings(reviews, split, ENDINGS)]
+    texts = [" ".join(example.text.split()) for example in chosen]
+    return [text for text in texts if len(tokenizer.encode(text).ids) <= MAX_TOKENS]
 
 
 def main() -> None:

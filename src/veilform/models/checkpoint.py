@@ -8,7 +8,6 @@ asked for, so a client can load the public ones only. Tensors come out as float3
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -212,7 +211,7 @@ def model_digest(folder: Path) -> str:
 
 
 def _students() -> Path:
-    return Path(str(importlib.resources.files("veilform"))) / "students"
+    return Path(__file__).resolve().parents[1] / "students"
 
 
 def _other_format(folder: Path) -> str:

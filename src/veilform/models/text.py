@@ -79,6 +79,10 @@ class TextEncoder:
             raise ModelError(f"{name} is not a tokenizer: {error}") from error
         return cls(tokenizer, limit)
 
+    def up_to(self, max_tokens: int) -> TextEncoder:
+        """The same for texts of at most ``max_tokens``."""
+        return TextEncoder(self._tokenizer, min(max_tokens, self.max_tokens))
+
     @property
     def vocab_size(self) -> int:
         """One more than the largest id that a text can turn into."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -122,7 +122,9 @@ class ServerSide(Side):
                 f"{CALIBRATION} in {folder} was measured on another model; calibrate again"
             )
         tensors = checkpoint.Checkpoint.open(folder).load(expected_shapes(config))
-        lengths = tuple(n for n in BUCKETS if n <= config.max_position_embeddings)
+        # Only lengths that the calibration's texts reached have measured ranges.
+        longest = min(config.max_position_embeddings, max(calibration.buckets))
+        lengths = tuple(n for n in BUCKETS if n <= longest)
         planned = plan_lengths(config, tensors, calibration, lengths, private_embedding)
         super().__init__(config, digest, ScaleTable(private_embedding, planned))
         self.folder = folder
@@ -160,10 +162,10 @@ class ClientSide(Side):
             raise ModelError(f"{SCALES} in {folder} is malformed: {error}") from None
         known = [s.length for s in scales.lengths]
         fit = all(len(s.layers) == public.config.num_hidden_layers for s in scales.lengths)
-        if not known or not fit or known != list(public.encoder.lengths()):
+        if not known or not fit or known != list(public.encoder.lengths())[: len(known)]:
             raise ModelError(f"{SCALES} in {folder} is of another model; export the folder again")
         super().__init__(public.config, public.digest, scales)
-        self.public = public
+        self.public = replace(public, encoder=public.encoder.up_to(known[-1]))
 
     def inputs(self, batch: TokenBatch) -> Inputs:
         """Padded texts as the secure program takes them."""
