@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 from tests.protocol.harness import checked
 
 from veilform.errors import ModelError
-from veilform.protocol.tables import Table, fit, reciprocal, rsqrt
+from veilform.protocol.tables import (
+    CHECK_BITS,
+    Table,
+    checks_beyond,
+    fit,
+    reciprocal,
+    rsqrt,
+)
 
 CARRIES = list(itertools.product((0, 1), (0, 1)))
-"""What the dropped bits may take off the fine and the coarse index."""
+"""What the dropped bits may take off the fine index, and off those of all checks."""
 
 
 def index(x: int, low: int, bits: int, carry: int) -> int:
@@ -22,13 +29,16 @@ def index(x: int, low: int, bits: int, carry: int) -> int:
     return ((x >> low) - (carry if low else 0)) % 2**bits
 
 
-def look_up(table: Table, x: int, carries: tuple[int, int]) -> tuple[float, int]:
+def look_up(table: Table, x: int, carries: tuple[int, ...]) -> tuple[float, int]:
     """The output as a real number, and the count of out-of-range marks."""
     scaled = x * table.multiplier
     row = table.columns[index(scaled, table.low, table.bits, carries[0])]
-    above = table.high_column[index(scaled, table.high_low, table.high_bits, carries[1]), 0]
+    above = sum(
+        int(check.column[index(scaled, check.low, check.bits, carries[1]), 0])
+        for check in table.checks
+    )
     intercept, slope = (int(v) for v in row[:2].view(np.int64))
-    return (intercept + slope * scaled) * 2.0**-table.scale, int(row[2]) + int(above)
+    return (intercept + slope * scaled) * 2.0**-table.scale, int(row[2]) + above
 
 
 def telling(table: Table, bound: int) -> list[int]:
@@ -141,8 +151,26 @@ def test_ranges_that_make_no_sense(wrong: tuple[int, int, int]) -> None:
         reciprocal(*wrong)
 
 
-def test_a_bound_beyond_the_ring_or_the_coarse_table() -> None:
+def test_a_bound_beyond_the_ring() -> None:
     with pytest.raises(ModelError, match="leaves the ring"):
         reciprocal(2**58, 2**59, 2**62)
-    with pytest.raises(ModelError, match="too far above"):
-        reciprocal(100, 200, 2**40)
+
+
+@given(window=st.integers(3, 24), reach=st.integers(0, 34), data=st.data())
+def test_a_chain_of_checks_sees_all_beyond_the_window(window: int, reach: int, data) -> None:
+    bound = 2 ** (window + reach)
+    checks = checks_beyond(window, bound)
+    assert all(check.bits <= CHECK_BITS for check in checks)
+    quarter = 2 ** (window - 2)
+    borders = [2 ** (c.low + c.bits) * sign for c in checks for sign in (1, -1)]
+    borders += [3 * quarter, 4 * quarter, -quarter, bound, -bound, 0]
+    x = data.draw(st.sampled_from(borders)) + data.draw(st.integers(-3, 3)) * data.draw(
+        st.sampled_from([1, *(2**c.low for c in checks)])
+    )
+    assume(abs(x) <= bound)
+    # Each check may lose a carry or not, apart from the others.
+    seen = [{int(c.column[index(x, c.low, c.bits, k), 0]) for k in (0, 1)} for c in checks]
+    if 0 <= x < 3 * quarter:
+        assert all(marks == {0} for marks in seen), f"{x} is in the window and marked"
+    elif x >= 4 * quarter or x < -quarter:
+        assert {1} in seen, f"{x} is beyond the window and may pass"

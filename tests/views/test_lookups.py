@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,9 +75,7 @@ TINY = Table(
     low=0,
     bits=1,
     columns=np.array([[3, 1, 0], [6, 5, 1]], np.uint64),
-    high_low=1,
-    high_bits=1,
-    high_column=np.array([[0], [1]], np.uint64),
+    checks=(SimpleNamespace(low=1, bits=1, column=np.array([[0], [1]], np.uint64)),),
     scale=0,
     error=0.0,
     lowest=0,

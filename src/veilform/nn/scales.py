@@ -23,6 +23,9 @@ WORDS = 16
 """Scale of a private embedding's rows."""
 SCORE = 12
 """Scale of an attention score once truncated; its square is at twice that."""
+TOLERANCE = 0.005
+"""Largest relative error of a reciprocal or a root, met at the low end of its widened range alone:
+it falls with the square of the input, so within the measured range it is a quarter at most."""
 LOGIT = 14
 """Scale at which logits are revealed: finer bits would tell of the weights, not of the answer."""
 CLASSIFIER = 14
@@ -132,7 +135,7 @@ def rsqrt_table(width: int, window: Window) -> tables.Table:
     """sqrt(width / x)."""
     root = math.sqrt(width)
     return tables.fit(
-        lambda x: root / x**0.5, window.lowest, window.highest, window.bound, tolerance=2.0**-11
+        lambda x: root / x**0.5, window.lowest, window.highest, window.bound, tolerance=TOLERANCE
     )
 
 
@@ -141,7 +144,7 @@ def reciprocal_table(window: Window) -> tables.Table:
     """2^(2 SCORE) / x."""
     top = 2.0 ** (2 * SCORE)
     return tables.fit(
-        lambda x: top / x, window.lowest, window.highest, window.bound, tolerance=2.0**-11
+        lambda x: top / x, window.lowest, window.highest, window.bound, tolerance=TOLERANCE
     )
 
 

@@ -73,17 +73,24 @@ class Interpolated(NamedTuple):
 def interpolate(me: Party, x: Additive, table: Table) -> Protocol[Interpolated]:
     """f(x) elementwise by the table; |multiplier x| must be below the table's bound."""
     scaled = Additive(me.ring.reduce(x.share * np.uint64(table.multiplier)))
-    opened, low, high = yield from together(
+    opened, low, *beyond = yield from together(
         open_value(me, scaled),
         open_index(me, scaled, table.low, table.bits),
-        open_index(me, scaled, table.high_low, table.high_bits),
+        *(open_index(me, scaled, check.low, check.bits) for check in table.checks),
     )
-    (cell, crossed), (above, _) = yield from together(
-        select(me, low, table.columns, opened.ref), select(me, high, table.high_column)
+    (cell, crossed), *seen = yield from together(
+        select(me, low, table.columns, opened.ref),
+        *(
+            select(me, index, check.column)
+            for index, check in zip(beyond, table.checks, strict=True)
+        ),
     )
     value = cell[..., 0] + cell[..., 1] * opened.y - crossed[..., 1]
-    outside = (cell[..., 2] + above[..., 0]).reshape(1, -1).sum(-1)
-    checks = 2 * int(np.prod(x.shape, dtype=np.int64))
+    outside = cell[..., 2]
+    for column, _ in seen:
+        outside = outside + column[..., 0]
+    checks = (1 + len(seen)) * int(np.prod(x.shape, dtype=np.int64))
+    outside = outside.reshape(1, -1).sum(-1)
     return Interpolated(Additive(me.ring.reduce(value)), Additive(outside), checks)
 
 

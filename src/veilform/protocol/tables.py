@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,44 @@ MOST_BITS = 16
 """2^16 cells cost 2^18 AES blocks an element: the most that a small vector should pay."""
 
 
+CHECK_BITS = 10
+"""A check of more cells is done by several."""
+
+
+class Check(NamedTuple):
+    """A coarse look-up: ``bits`` bits from bit ``low``; all is well at -1, 0, 1 and 2 alone.
+
+    It sees each input from four of its cells up, and each below minus one, as far as 2^bits cells
+    go round; the last cell goes by -1.
+    """
+
+    low: int
+    bits: int
+
+    @property
+    def column(self) -> Words:
+        """(2^bits, 1): 1 where the input is beyond the window."""
+        column = np.ones((2**self.bits, 1), np.uint64)
+        column[[0, 1, 2, -1]] = 0
+        return column
+
+
+def checks_beyond(window: int, bound: int) -> tuple[Check, ...]:
+    """Checks for a table whose window ends at 2^window, for inputs of at most ``bound`` either way.
+
+    The first has a quarter of the window for its cell, where the table itself knows the last
+    quarter. Each further one has an eighth of the one before: what goes round there is seen here.
+    The last has a bit more than the bound needs, so nothing goes round.
+    """
+    checks, low = [], window - 2
+    while True:
+        needed = max(3, (bound >> low).bit_length() + 1)
+        checks.append(Check(low, min(needed, CHECK_BITS)))
+        if needed <= CHECK_BITS:
+            return tuple(checks)
+        low += CHECK_BITS - 3
+
+
 @dataclass(frozen=True)
 class Table:
     """What both parties look up in. Public: it follows from the calibrated range.
@@ -32,7 +71,7 @@ class Table:
         multiplier: the input is multiplied by it, to fill the window.
         low, bits: the index is ``bits`` bits of the scaled input, from bit ``low``.
         columns: (2^bits, 3): intercept, slope, and 1 where the input is out of range.
-        high_low, high_bits, high_column: the coarse look-up that sees inputs above the window.
+        checks: coarse look-ups that see inputs beyond the window, up to the bound.
         scale: fraction bits of the output.
         error: largest relative error of the output over the range.
         lowest, highest: the range, in units of the unscaled input. Within it an input never counts
@@ -43,9 +82,7 @@ class Table:
     low: int
     bits: int
     columns: Words
-    high_low: int
-    high_bits: int
-    high_column: Words
+    checks: tuple[Check, ...]
     scale: int
     error: float
     lowest: int
@@ -141,23 +178,12 @@ def _fit(
     wanted = function(points)
     error = float((np.abs(got - wanted) / (magnitude or np.abs(wanted))).max())
 
-    high_low = low + bits - 2
-    high_bits = max(3, (bound * multiplier >> high_low).bit_length() + 1)
-    if high_bits > MOST_BITS:
-        raise ModelError(
-            f"a value may reach {bound}, too far above its calibrated range up to {highest}; "
-            "the model's weights are too large to be checked"
-        )
-    high_column = np.ones((2**high_bits, 1), np.uint64)
-    high_column[[0, 1, 2, -1]] = 0
     return Table(
         multiplier,
         low,
         bits,
         columns,
-        high_low,
-        high_bits,
-        high_column,
+        checks_beyond(low + bits, bound * multiplier),
         scale,
         error,
         lowest,

@@ -135,7 +135,7 @@ def _attention(
     low_bits, high_bits = (math.log2(end / 2.0 ** (2 * SCORE)) for end in (lowest, highest))
     # It may be negative. The sum of both scales does not depend on the length, so neither do the
     # weights.
-    context_scale = math.ceil(HIDDEN + 1 - low_bits)
+    context_scale = math.ceil(HIDDEN - 1 - low_bits)
     reciprocal_scale = math.ceil(FINE + high_bits)
     output = context_scale + reciprocal_scale
     return AttentionScales(
