@@ -17,7 +17,7 @@ from veilform.protocol import tables
 
 HIDDEN = 12
 """Scale of a layer's input: the normalised row."""
-WEIGHT = 12
+WEIGHT = 13
 """Scale of the weights that make queries, keys, values, and the inner feed-forward."""
 WORDS = 16
 """Scale of a private embedding's rows."""

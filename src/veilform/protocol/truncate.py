@@ -3,7 +3,10 @@
 The server holds u = x - r, the client r. With u' = u + 2^(k-2), u' + r = x + 2^(k-2) < 2^(k-1) as
 integers modulo 2^k, so the carry is c = a OR b = a + b - a b with a = msb(u'), b = msb(r), and
 
-    x >> t = (u' >> t) + (r >> t) - c 2^(k-t) - 2^(k-2-t),   off by at most one unit.
+    (u' >> t) + (r >> t) - c 2^(k-t) - 2^(k-2-t)
+
+is x >> t or one less, for the carry out of the low bits is lost. One unit is added, which makes it
+x >> t or one more: the mean error against x / 2^t is then 0.
 
 The dealer knows b. It gives the server a random bit m, and m b shared modulo 2^t. The server sends
 e = a XOR m; then a b = e b + (1 - 2e) m b is linear in what both hold. The client's share of the
@@ -37,7 +40,7 @@ def _truncate_cost(me: Party, x: Preshared, shift: int) -> Cost:
 
 @declares(_truncate_cost)
 def truncate(me: Party, x: Preshared, shift: int) -> Protocol[Preshared]:
-    """x >> shift for |x| < 2^(k-2), within one unit, preshared. ``shift`` is at least 1."""
+    """x >> shift or one more, preshared, for |x| < 2^(k-2). ``shift`` is at least 1."""
     ring, k, t = me.ring, me.ring.bits, np.uint64(shift)
     name = me.fresh("truncate")
     taken = yield Take(specs.Truncate(name, x.shape, x.mask, shift))
@@ -54,5 +57,5 @@ def truncate(me: Party, x: Preshared, shift: int) -> Protocol[Preshared]:
     yield Transfer(x.shape, 1, (SERVER,), e)
     reply = yield Transfer(x.shape, shift, (CLIENT,))
     carry = a - (ONE - (e << ONE)) * taken["share"] + reply
-    whole = (u >> t) - (ring.offset >> t) - (carry << np.uint64(k - shift))
+    whole = (u >> t) - (ring.offset >> t) - (carry << np.uint64(k - shift)) + ONE
     return Preshared(ring.reduce(whole), MaskRef(name))
