@@ -21,21 +21,21 @@ DETAILED = 64
 
 def page(model: str) -> str:
     """The page's text."""
-    side = ServerSide(resolve(model))
+    side = ServerSide(resolve(model), only_calibrated=False)
     layers = side.config.num_hidden_layers
     reports = {n: Report(side.trace(Shape(1, n))) for n in LENGTHS}
     lines = [
         "# Costs of the shipped student",
         "",
-        f"One inference of `{model}` ({layers} layers, hidden size",
-        f"{side.config.hidden_size}), one text, as `veilform cost` prints it. These are exact: they",
-        "follow from the trace, and a run counts the same bytes on its channel. Online bytes include",
-        "16 bytes of frame header a message. Written by `python bench/costs.py`.",
+        f"One inference of `{model}` ({layers} layers, hidden size {side.config.hidden_size}),",
+        "one text, as `veilform cost` prints it. These are exact: they follow from the trace, and a",
+        "run counts the same bytes on its channel. Online bytes include 16 bytes of frame header a",
+        "message; the three columns after them are offline. Written by `python bench/costs.py`.",
         "",
         "## By length",
         "",
         "| tokens | messages | up MB | down MB | online MB | dealer to server MB "
-        "| dealer to client MB | client to server ahead MB | server multiply-adds, M |",
+        "| dealer to client MB | client to server MB | server multiply-adds, M |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for length, report in reports.items():

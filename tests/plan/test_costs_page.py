@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_page_is_what_the_trace_says() -> None:
     spec = importlib.util.spec_from_file_location("costs", ROOT / "bench" / "costs.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     costs = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(costs)
     written = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")

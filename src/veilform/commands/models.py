@@ -29,7 +29,7 @@ def cost(
     from veilform.plan.cost import Report
 
     with console.step("reading the model", as_json):
-        side = ServerSide(resolve(model), private_embedding)
+        side = ServerSide(resolve(model), private_embedding, only_calibrated=False)
         report = Report(side.trace(Shape(batch, seq)))
     if as_json:
         head = {"model": model, "seq": seq, "batch": batch}

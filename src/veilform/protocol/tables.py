@@ -138,7 +138,8 @@ def _fit(
     multiplier = max(1, ((room << low) - 1) // highest)
     while low and multiplier >= 16:
         low, multiplier = low - 1, multiplier // 2
-    if bound * multiplier >= 2**LIMIT_BITS or low + bits + 2 > LIMIT_BITS:
+    multiplier = min(multiplier, (2**LIMIT_BITS - 1) // bound)
+    if not multiplier or low + bits + 2 > LIMIT_BITS:
         raise ModelError("a value's bound leaves the ring; lower its scale")
     first = (lowest * multiplier >> low) - 1
     last = highest * multiplier >> low

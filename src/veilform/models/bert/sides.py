@@ -104,8 +104,15 @@ def _tables(scales: Scales) -> Iterator[Table]:
 class ServerSide(Side):
     """A full checkpoint, ready to serve."""
 
-    def __init__(self, folder: Path, private_embedding: bool = False) -> None:
+    def __init__(
+        self, folder: Path, private_embedding: bool = False, *, only_calibrated: bool = True
+    ) -> None:
         """Reads, checks and scales a checkpoint folder.
+
+        Args:
+            private_embedding: words are looked up under secure computation too.
+            only_calibrated: leave out lengths that no text of the calibration reached. They can be
+                traced, but their texts would leave the measured ranges.
 
         Raises:
             ModelError: when it cannot be served; every reason is listed.
@@ -122,8 +129,9 @@ class ServerSide(Side):
                 f"{CALIBRATION} in {folder} was measured on another model; calibrate again"
             )
         tensors = checkpoint.Checkpoint.open(folder).load(expected_shapes(config))
-        # Only lengths that the calibration's texts reached have measured ranges.
-        longest = min(config.max_position_embeddings, max(calibration.buckets))
+        longest = config.max_position_embeddings
+        if only_calibrated:
+            longest = min(longest, max(calibration.buckets))
         lengths = tuple(n for n in BUCKETS if n <= longest)
         planned = plan_lengths(config, tensors, calibration, lengths, private_embedding)
         super().__init__(config, digest, ScaleTable(private_embedding, planned))
