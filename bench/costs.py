@@ -27,8 +27,8 @@ def page(model: str) -> str:
     lines = [
         "# Costs of the shipped student",
         "",
-        f"One inference of `{model}` ({layers} layers, hidden size {side.config.hidden_size}), one",
-        "text, as `veilform cost` prints it. These are exact: they follow from the trace, and a run",
+        f"One inference of `{model}`, {layers} layers of {side.config.hidden_size}, one text, as",
+        "`veilform cost` prints it. These are exact: they follow from the trace, and a run",
         "counts the same bytes on its channel. Online bytes include 16 bytes of frame header a",
         "message; the three columns after them are offline. Written by `python bench/costs.py`.",
         "",
