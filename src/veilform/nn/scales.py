@@ -73,7 +73,7 @@ class AttentionScales(msgspec.Struct, frozen=True):
     """One attention layer.
 
     Attributes:
-        value_shift: drops bits of the values, from twice HIDDEN.
+        value_shift: drops bits of the values, from HIDDEN + WEIGHT.
         mask_bits: the client's mask is round(2^mask_bits / tokens) at tokens, 0 at padding.
         denominator: window of the masked sum of squared scores.
         context_shift: drops bits of the weighted sum of values.

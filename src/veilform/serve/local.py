@@ -109,6 +109,8 @@ class LocalService:
         self._children.append(child)
         # A child that hangs while it starts is ended, which ends the reading below.
         timer = threading.Timer(START_S, child.kill)
+        # A signal may strike before the try below: the thread must not outlive the program.
+        timer.daemon = True
         timer.start()
         try:
             assert child.stdout is not None

@@ -45,7 +45,7 @@ class Affine:
 
     @property
     def norm(self) -> float:
-        """Bound on the largest singular value of W, at most 5 % above it.
+        """Bound on the largest singular value of W, at most 6 % above it.
 
         For G = W^T W and any n, the largest eigenvalue of G is at most ||G^n||^(1/n) in Frobenius
         norm. Squaring G gives n = 2, 4, ..., 32.
