@@ -216,7 +216,7 @@ def test_cost(veilform: Run, tiny: Path) -> None:
     assert (code, err) == (0, "")
     report = json.loads(out)
     assert set(report) == {
-        "model", "seq", "batch", "messages", "messages_client_to_server",
+        "model", "seq", "padded", "batch", "messages", "messages_client_to_server",
         "messages_server_to_client", "bytes_client_to_server", "bytes_server_to_client",
         "online_bytes", "offline_bytes", "offline", "multiply_adds", "protocols",
     }  # fmt: skip
@@ -229,11 +229,16 @@ def test_cost(veilform: Run, tiny: Path) -> None:
     assert f"{report['messages']} messages" in out
 
 
-@pytest.mark.parametrize("length", ["17", "64", "-16", "0"])
-def test_a_length_that_is_no_bucket(veilform: Run, tiny: Path, length: str) -> None:
-    told = complaint(veilform("cost", tiny, "--seq", length), 2)
-    assert "has no padded length" in told
-    assert "16, 32" in told
+@pytest.mark.parametrize(("seq", "padded"), [(1, 16), (16, 16), (17, 32)])
+def test_cost_pads_as_a_run_does(veilform: Run, tiny: Path, seq: int, padded: int) -> None:
+    code, out, _ = veilform("cost", tiny, "--seq", seq, "--json")
+    report = json.loads(out)
+    assert (code, report["seq"], report["padded"]) == (0, seq, padded)
+
+
+def test_a_length_beyond_the_model(veilform: Run, tiny: Path) -> None:
+    assert "over the limit of 32" in complaint(veilform("cost", tiny, "--seq", 33), 2)
+    assert "--seq" in complaint(veilform("cost", tiny, "--seq", 0), 2)
 
 
 # Command lines

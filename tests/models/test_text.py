@@ -54,7 +54,7 @@ def test_special_tokens_do_not_depend_on_a_stored_template(tmp_path: Path) -> No
         (["x" * 200_000], "text 1 has 200000 bytes"),
         ([], "there is no text"),
         ("one text", "expected a list"),
-        (["good " * 63], "text 1 has 65 tokens, the limit is 64"),
+        (["good " * 63], "text 1 has 65 tokens are over the limit of 64"),
     ],
 )
 def test_bad_texts(texts: list[object], message: str) -> None:
@@ -106,7 +106,7 @@ def test_pad(lengths: list[int]) -> None:
 def test_pad_refuses_none_and_too_long() -> None:
     with pytest.raises(InputError, match="no text"):
         ENCODER.pad([])
-    with pytest.raises(InputError, match="65 tokens, the limit is 64"):
+    with pytest.raises(InputError, match="65 tokens are over the limit of 64"):
         ENCODER.pad([[1] * 65])
 
 

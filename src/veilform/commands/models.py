@@ -16,7 +16,10 @@ from veilform.errors import InputError
 
 def cost(
     model: Model,
-    seq: Annotated[int, typer.Option(help="Padded length in tokens: 16, 32, 64, 128, 256 or 512.")],
+    seq: Annotated[
+        int,
+        typer.Option(help="Tokens, [CLS] and [SEP] included; padded to 16, 32, ... 512.", min=1),
+    ],
     batch: Annotated[int, typer.Option(help="Texts in one run.", min=1, max=64)] = 1,
     private_embedding: Annotated[
         bool, typer.Option(help="Look words up under secure computation too.")
@@ -26,18 +29,19 @@ def cost(
     """Messages, bytes and multiply-adds of one inference, from its trace alone: nothing is run."""
     from veilform.models.bert.sides import ServerSide, Shape
     from veilform.models.checkpoint import resolve
+    from veilform.models.text import bucket
     from veilform.plan.cost import Report
 
     with console.step("reading the model", as_json):
         side = ServerSide(resolve(model), private_embedding, only_calibrated=False)
-        report = Report(side.trace(Shape(batch, seq)))
+        length = bucket(seq, [scales.length for scales in side.scales.lengths])
+        report = Report(side.trace(Shape(batch, length)))
     if as_json:
-        head = {"model": model, "seq": seq, "batch": batch}
+        head = {"model": model, "seq": seq, "padded": length, "batch": batch}
         console.print_json({**head, **report.as_dict()})
         return
-    table = Table(
-        "protocol", "runs", "up", "down", "offline", "multiply-adds", title=f"{model}, {seq} tokens"
-    )
+    names = ("protocol", "runs", "up", "down", "offline", "multiply-adds")
+    table = Table(*names, title=f"{model}, {length} tokens")
     for name, runs, total in report.by_protocol():
         work = total.client_multiply_adds + total.server_multiply_adds
         table.add_row(

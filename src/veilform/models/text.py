@@ -38,7 +38,7 @@ def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
     fitting = [size for size in buckets if size >= length]
     if not fitting:
         raise InputError(
-            f"the text has {length} tokens, the limit is {max(buckets, default=0)}. Shorten it"
+            f"{length} tokens are over the limit of {max(buckets, default=0)}; shorten the text"
         )
     return min(fitting)
 
@@ -152,5 +152,5 @@ def _check(text: object, number: int) -> str:
     if size > MAX_TEXT_BYTES:
         raise InputError(f"text {number} has {size} bytes, the limit is {MAX_TEXT_BYTES}")
     if not text.strip():
-        raise InputError(f"text {number} is empty")
+        raise InputError(f"text {number} is empty; give it some words")
     return text
