@@ -54,7 +54,7 @@ def test_special_tokens_do_not_depend_on_a_stored_template(tmp_path: Path) -> No
         (["x" * 200_000], "text 1 has 200000 bytes"),
         ([], "there is no text"),
         ("one text", "expected a list"),
-        (["good " * 63], "text 1 has 65 tokens are over the limit of 64"),
+        (["good " * 63], "text 1 has 65 tokens, the limit is 64"),
     ],
 )
 def test_bad_texts(texts: list[object], message: str) -> None:
@@ -83,9 +83,9 @@ def test_bucket_is_the_smallest_that_holds(length: int) -> None:
 
 
 def test_bucket_refuses_what_fits_none() -> None:
-    with pytest.raises(InputError, match="513 tokens, the limit is 512"):
+    with pytest.raises(InputError, match="513 tokens are over the limit of 512"):
         bucket(513)
-    with pytest.raises(InputError, match="limit is 0"):
+    with pytest.raises(InputError, match="limit of 0"):
         bucket(1, ())
 
 
