@@ -3,8 +3,8 @@
     python bench/latency.py                                    the shipped student
     python bench/latency.py --json bench/results/latency.json  and the figures as JSON
 
-For each length the two are run in turn, so that a busy moment of the machine strikes both. Plain is
-NumPy in float32 with the same threads. Medians, with the fastest beside them.
+A held-out sentence of each length; private and plain are run in turn, so that a busy
+moment of the machine strikes both. Plain is NumPy in float32 with the same threads.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import veilform
 from veilform import kernels
 from veilform.models.bert.plain import PlainBert
 from veilform.models.checkpoint import resolve
+from veilform.models.text import bucket
 from veilform.serve.local import LocalService
 
-WORDS = {16: 8, 32: 24, 64: 56}
-"""Words of a text that fills most of each length: short ones, a token each."""
+LENGTHS = (16, 32, 64)
 
 
 def measure(model: str, rounds: int, console: Console) -> dict[str, Any]:
@@ -42,10 +42,12 @@ def measure(model: str, rounds: int, console: Console) -> dict[str, Any]:
         service.client() as client,
         Progress(console=console, disable=not console.is_terminal) as progress,
     ):
-        task = progress.add_task("runs", total=len(WORDS) * (rounds + 1))
+        task = progress.add_task("runs", total=len(LENGTHS) * (rounds + 1))
         encoder = client.side.public.encoder
-        for length, words in WORDS.items():
-            batch = encoder.pad(encoder.encode([" ".join(["film"] * words)]))
+        lines = (folder / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
+        texts = encoder.encode([json.loads(line)["text"] for line in lines])
+        for length in LENGTHS:
+            batch = encoder.pad([next(ids for ids in texts if bucket(len(ids)) == length)])
             online, offline, clear = [], [], []
             for _ in range(rounds + 1):
                 start = time.perf_counter()
