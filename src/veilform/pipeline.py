@@ -5,12 +5,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from veilform.closing import Closing
 from veilform.correlation.store import StockStore
 from veilform.errors import InputError
 from veilform.models.bert.plain import PlainBert
@@ -124,7 +124,7 @@ class PlainClassifier:
         return answers
 
 
-class SecureClassifier:
+class SecureClassifier(Closing):
     """The private classifier. Close it, or use it in ``with``, to end the service it started.
 
     Attributes:
@@ -154,17 +154,6 @@ class SecureClassifier:
     def close(self) -> None:
         """Ends the connections, and the service if this started it."""
         self._finish()
-
-    def __enter__(self) -> SecureClassifier:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def classify(logits: npt.NDArray[np.floating], labels: Sequence[str]) -> Classified:

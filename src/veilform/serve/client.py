@@ -6,13 +6,13 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from veilform import fixed
+from veilform.closing import Closing
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.masks import corrections
 from veilform.correlation.store import StockStore
@@ -62,7 +62,7 @@ class _Prepared(NamedTuple):
     seconds: float
 
 
-class Client:
+class Client(Closing):
     """A connection to one server and one dealer.
 
     Args:
@@ -202,17 +202,6 @@ class Client:
             if not isinstance(error, PeerError):
                 self._server.send_error(str(error))
             raise
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _cost(moved: Traffic, prepared: _Prepared, seconds: float) -> InferenceCost:

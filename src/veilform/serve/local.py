@@ -15,8 +15,8 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
+from veilform.closing import Closing
 from veilform.correlation.store import StockStore
 from veilform.errors import of_exit_code
 from veilform.models.bert.sides import ClientSide
@@ -29,7 +29,7 @@ STOP_S = 5.0
 READY = "listening at "
 
 
-class LocalService:
+class LocalService(Closing):
     """A running dealer and server.
 
     Attributes:
@@ -129,17 +129,6 @@ class LocalService:
         threading.Thread(target=_drain, args=(child,), daemon=True).start()
         host, _, port = line.strip().removeprefix(READY).rpartition(":")
         return host, int(port)
-
-    def __enter__(self) -> LocalService:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _drain(child: subprocess.Popen[str]) -> None:

@@ -14,8 +14,8 @@ import threading
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
-from types import TracebackType
 
+from veilform.closing import Closing
 from veilform.errors import AuthenticationError, ConnectionFailed, InputError, VeilformError
 from veilform.roles import Role
 from veilform.transport.certificates import Identity, host_name
@@ -112,7 +112,7 @@ class _Arrival:
     error: VeilformError | None = None
 
 
-class Listener:
+class Listener(Closing):
     """Accepts parties of the deployment at ``host``:``port`` (port 0: any free one, see `port`).
 
     Handshakes run beside each other in threads of bounded number and time, so a stranger who
@@ -201,17 +201,6 @@ class Listener:
                     close_quietly(arrival.connection)
             for each in (self._socket, self._wake, self._waker):
                 each.close()
-
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _next_arrival(self, timeout_s: float | None) -> _Arrival:
         """Start handshakes for who connects, until one of them is finished."""
