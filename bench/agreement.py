@@ -74,7 +74,6 @@ def measure(model: str, count: int, batch: int, console: Console) -> dict[str, A
         "private_accuracy": float((private == truth).mean()),
         "plain_accuracy": float((clear == truth).mean()),
         **teacher(folder),
-        "range_errors": 0,
         "seconds": round(time.perf_counter() - start, 1),
         "python": platform.python_version(),
         "kernels": kernels.info(),

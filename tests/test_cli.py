@@ -216,7 +216,7 @@ def test_cost(veilform: Run, tiny: Path) -> None:
     assert (code, err) == (0, "")
     report = json.loads(out)
     assert set(report) == {
-        "model", "seq", "padded", "batch", "messages", "messages_client_to_server",
+        "model", "seq", "padded", "served", "batch", "messages", "messages_client_to_server",
         "messages_server_to_client", "bytes_client_to_server", "bytes_server_to_client",
         "online_bytes", "offline_bytes", "offline", "multiply_adds", "protocols",
     }  # fmt: skip
@@ -330,7 +330,7 @@ def test_parties_that_are_not_there(
         assert f"start it with `veilform {party}`" in told
     told = veilform(
         "server", tiny, "--certificates", certificates, "--dealer", nobody,
-        "--stock", tmp_path / "stock", "--listen", "127.0.0.1:0",
+        "--stock", tmp_path / "server-stock", "--listen", "127.0.0.1:0",
     )  # fmt: skip
     assert f"cannot reach the dealer at {nobody}" in complaint(told, 6)
 
@@ -388,7 +388,7 @@ def test_demo_of_a_text_out_of_range(narrow_tiny: Path) -> None:
     assert done.returncode == 4
     assert done.stdout == b""
     assert done.stderr.startswith(
-        b"error: a value left the range that the model was calibrated for"
+        b"error: text 1: a value left the range that the model was calibrated for"
     )
     assert done.stderr.count(b"\n") == 1
 
@@ -401,3 +401,11 @@ def test_an_interrupt_and_a_reader_that_leaves(tiny: Path) -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=30)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("text", ["[/b] great", "[red]good[/red] film"])
+def test_a_text_is_shown_as_it_is(tiny: Path, text: str) -> None:
+    done = process("demo", "--model", tiny, "--text", text)
+    assert done.returncode == 0, done.stderr
+    shown = "".join(done.stdout.decode().split())
+    assert text.split()[0][:5] in shown

@@ -7,8 +7,25 @@
 
 from veilform import errors
 from veilform.errors import VeilformError
-from veilform.pipeline import DEFAULT_MODEL, pipeline
+from veilform.pipeline import (
+    DEFAULT_MODEL,
+    Classified,
+    PlainClassifier,
+    SecureClassifier,
+    pipeline,
+)
+from veilform.serve.client import InferenceCost
 
 __version__ = "0.1.0"
 
-__all__ = ["DEFAULT_MODEL", "VeilformError", "__version__", "errors", "pipeline"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "Classified",
+    "InferenceCost",
+    "PlainClassifier",
+    "SecureClassifier",
+    "VeilformError",
+    "__version__",
+    "errors",
+    "pipeline",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from veilform.closing import Closing
 from veilform.correlation.store import StockStore
-from veilform.errors import InputError
+from veilform.errors import InputError, ModelError, RangeError
 from veilform.models.bert.plain import PlainBert
 from veilform.models.bert.sides import ClientSide
 from veilform.models.checkpoint import resolve
@@ -69,6 +69,8 @@ def pipeline(
     if task != "text-classification":
         raise InputError(f"the task {task!r} is not known; 'text-classification' is")
     if mode == "plain":
+        if any(given is not None for given in (server, dealer, certificates, stock)):
+            raise InputError("mode 'plain' takes no server, dealer, certificates or stock")
         return PlainClassifier(resolve(model))
     if mode != "secure":
         raise InputError(f"mode is 'secure' or 'plain', not {mode!r}")
@@ -95,6 +97,10 @@ def remote_client(
         public: the folder that ``veilform export`` made.
         server, dealer: host:port.
     """
+    if not public.is_dir():
+        raise ModelError(
+            f"{public} is no folder: with a server, give the folder that `veilform export` made"
+        )
     server_at, dealer_at = parse(server), parse(dealer)
     identity = Identity.load(certificates, CLIENT)
     return Client(
@@ -105,8 +111,12 @@ def remote_client(
     )
 
 
-class PlainClassifier:
-    """The same model in the clear, in this process."""
+class PlainClassifier(Closing):
+    """The same model in the clear, in this process.
+
+    Attributes:
+        last_cost: always None: nothing is sent.
+    """
 
     last_cost: InferenceCost | None = None
 
@@ -115,13 +125,20 @@ class PlainClassifier:
         self._encoder = TextEncoder.from_folder(folder)
 
     def __call__(self, texts: str | Sequence[str]) -> list[Classified]:
-        """Label and score of each text."""
+        """Label and score of each text.
+
+        Raises:
+            InputError: for a text that is empty or too long.
+        """
         answers = []
         for ids in self._encoder.encode(_as_list(texts)):
             batch = self._encoder.pad([ids])
             logits = self._model.forward(batch.ids, batch.mask, batch.types)[0]
             answers.append(classify(logits, self._model.config.labels))
         return answers
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 class SecureClassifier(Closing):
@@ -138,18 +155,32 @@ class SecureClassifier(Closing):
         self._finish = weakref.finalize(self, _finish, client, service)
 
     def __call__(self, texts: str | Sequence[str]) -> list[Classified]:
-        """Label and score of each text. All texts are checked before the first is sent.
+        """Label and score in [0, 1] of each text: a list of one for one text.
+
+        All texts are checked before the first is sent; they run one by one.
 
         Raises:
             InputError: for a text that is empty or too long; RangeError for one without an answer.
             ConnectionFailed, ProtocolError, StockError: the run broke off.
         """
         encoder = self._client.side.public.encoder
-        answers = []
-        for ids in encoder.encode(_as_list(texts)):
-            logits, self.last_cost = self._client.infer(encoder.pad([ids]))
+        answers: list[Classified] = []
+        refused: RangeError | None = None
+        # All texts run, whatever the answers: how many runs there are must not tell the server.
+        for number, ids in enumerate(encoder.encode(_as_list(texts)), 1):
+            try:
+                logits, self.last_cost = self._client.infer(encoder.pad([ids]))
+            except RangeError as error:
+                refused = refused or RangeError(f"text {number}: {error}")
+                continue
             answers.append(classify(logits[0], self._client.side.config.labels))
+        if refused is not None:
+            raise refused
         return answers
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Raises InputError for the first text that cannot be sent; sends nothing."""
+        self._client.side.public.encoder.encode(texts)
 
     def close(self) -> None:
         """Ends the connections, and the service if this started it."""
@@ -164,7 +195,11 @@ def classify(logits: npt.NDArray[np.floating], labels: Sequence[str]) -> Classif
 
 
 def _as_list(texts: str | Sequence[str]) -> list[str]:
-    return [texts] if isinstance(texts, str) else list(texts)
+    if isinstance(texts, str):
+        return [texts]
+    if not isinstance(texts, Iterable):
+        raise InputError(f"expected a text or a list of texts, not {type(texts).__name__}")
+    return list(texts)
 
 
 def _finish(client: Client, service: LocalService | None) -> None:

@@ -249,13 +249,17 @@ def test_a_truncated_file(store: StockStore, folder: Path, size: int) -> None:
         store.claim(path.stem, MANIFEST)
 
 
-def test_a_stock_of_another_role_or_manifest(store: StockStore, folder: Path) -> None:
-    name, other = put(store), put(store)
-    with pytest.raises(StockError, match="dealt for another model, input length or party"):
-        StockStore(folder, CLIENT).claim(name, MANIFEST)
+def test_a_stock_of_another_manifest(store: StockStore) -> None:
+    other = put(store)
     with pytest.raises(StockError, match="dealt for another model, input length or party"):
         store.claim(other, OTHER)
-    assert names(folder) == {f"{name}.used", f"{other}.used"}
+
+
+def test_a_folder_belongs_to_one_role(store: StockStore, folder: Path) -> None:
+    name = put(store)
+    with pytest.raises(InputError, match="is the server's; give each party its own"):
+        StockStore(folder, CLIENT)
+    assert StockStore(folder, SERVER).claim(name, MANIFEST)
 
 
 def test_a_stock_of_the_wrong_size(store: StockStore) -> None:

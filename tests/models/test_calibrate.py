@@ -9,7 +9,7 @@ import pytest
 from tests.checkpoints import TEXTS, make_tiny, tiny_config, tiny_tensors, write_checkpoint
 
 from veilform.errors import InputError, ModelError
-from veilform.models.bert.calibrate import calibrate, main, read_texts
+from veilform.models.bert.calibrate import calibrate
 from veilform.models.bert.calibration import Calibration, Magnitudes, Range, RowRange
 from veilform.models.bert.plain import PlainBert
 from veilform.models.checkpoint import model_digest
@@ -152,16 +152,3 @@ def test_overflow_is_an_error(tmp_path: Path) -> None:
 def test_no_texts(folder: Path) -> None:
     with pytest.raises(InputError, match="there is no text"):
         calibrate(folder, [])
-
-
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = make_tiny(tmp_path / "model")
-    texts = tmp_path / "texts.txt"
-    texts.write_text("\n\n".join(TEXTS), encoding="utf-8")
-    assert len(read_texts(texts)) == len(TEXTS)
-    assert main([str(folder), str(texts)]) == 0
-    assert Calibration.load(folder).texts == len(TEXTS)
-    assert "5 of 5 texts" in capsys.readouterr().err
-    assert main([str(folder), str(tmp_path / "absent")]) == 2
-    assert "cannot read" in capsys.readouterr().err
-    assert main([str(tmp_path / "absent"), str(texts)]) == 3

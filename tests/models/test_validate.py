@@ -93,13 +93,13 @@ def test_any_config_is_parsed_or_refused(overrides: dict[str, Any]) -> None:
         ({"add_cross_attention": True}, "cross-attention is not supported"),
         (
             {"hidden_act": "gelu"},
-            "hidden_act 'gelu' has no secure protocol; distil it to 'quad' with "
-            "python -m veilform.distill",
+            "hidden_act 'gelu' has no secure protocol; distil the model to 'quad' first "
+            "(docs/distillation.md)",
         ),
         ({"hidden_act": "2quad"}, "hidden_act '2quad' has no secure protocol"),
         (
             {"softmax_act": None},
-            "softmax_act 'softmax' has no secure protocol; distil it to '2quad'",
+            "softmax_act 'softmax' has no secure protocol; distil the model to '2quad'",
         ),
         ({"softmax_act": "what"}, "softmax_act 'what' has no secure protocol"),
         ({"num_attention_heads": 3}, "not a multiple"),

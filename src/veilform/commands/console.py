@@ -129,7 +129,7 @@ def read_texts(texts: list[str] | None, file: Path | None) -> list[str]:
                 )
         return texts
     if file is None:
-        raise InputError("no text: give one as an argument, or --file FILE (- for standard input)")
+        raise InputError("no text: give one with --text, or --file FILE (- for standard input)")
     try:
         content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         lines = content.decode("utf-8-sig").split("\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from veilform.commands import console
@@ -122,9 +123,9 @@ def _show(model: str, results: list[dict[str, Any]]) -> None:
     for row in results:
         cost = row["cost"]
         table.add_row(
-            row["text"],
-            f"{row['label']}\n{row['score']:.4f}",
-            f"{row['plain_label']}\n{row['plain_score']:.4f}",
+            escape(row["text"]),
+            escape(f"{row['label']}\n{row['score']:.4f}"),
+            escape(f"{row['plain_label']}\n{row['plain_score']:.4f}"),
             f"{cost['online_seconds']:5.2f} s online\n"
             f"{cost['offline_seconds']:5.2f} s offline\n"
             f"{cost['bytes_client_to_server'] / 1e6:5.1f} MB up\n"

@@ -35,9 +35,10 @@ def cost(
     with console.step("reading the model", as_json):
         side = ServerSide(resolve(model), private_embedding, only_calibrated=False)
         length = bucket(seq, [scales.length for scales in side.scales.lengths])
+        served = length <= side.calibrated
         report = Report(side.trace(Shape(batch, length)))
     if as_json:
-        head = {"model": model, "seq": seq, "padded": length, "batch": batch}
+        head = {"model": model, "seq": seq, "padded": length, "served": served, "batch": batch}
         console.print_json({**head, **report.as_dict()})
         return
     names = ("protocol", "runs", "up", "down", "offline", "multiply-adds")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from veilform.commands import console
 from veilform.commands.console import Certificates, Json, Listen, Model
+from veilform.errors import RangeError
 
 StdinOption = Annotated[
     bool, typer.Option("--until-stdin-closes", hidden=True, help="End with the parent process.")
@@ -38,7 +40,7 @@ def export(
         bool, typer.Option(help="For a server that runs with --private-embedding.")
     ] = False,
 ) -> None:
-    """Write what a client needs of a model: tokenizer, public embeddings, scales. No weights."""
+    """Write what a client needs: tokenizer, public embeddings, scales; no encoder weights."""
     from veilform.models.bert.sides import ServerSide, publish
     from veilform.models.checkpoint import resolve
 
@@ -99,9 +101,10 @@ def server(
     identity, dealer_at = Identity.load(certificates, SERVER), parse(dealer)
     # The port first: a port in use is told before the model is read.
     with Listener(*parse(listen), identity) as listener:
-        side = ServerSide(resolve(model), private_embedding)
-        if publish_to is not None:
-            publish(side, publish_to)
+        with console.step("reading and checking the model"):
+            side = ServerSide(resolve(model), private_embedding)
+            if publish_to is not None:
+                publish(side, publish_to)
         store = StockStore(stock, SERVER)
         running = Server(side, store, lambda: connect(*dealer_at, identity, DEALER))
         try:
@@ -134,25 +137,36 @@ def classify(
     from veilform.pipeline import SecureClassifier, remote_client
 
     texts = console.read_texts(text, file)
-    rows = []
+    rows, refused = [], []
     with (
         console.step("connecting", as_json) as tell,
         SecureClassifier(remote_client(public, server, dealer, certificates, stock)) as classifier,
     ):
+        classifier.check(texts)
         for number, one in enumerate(texts):
             tell(f"text {number + 1} of {len(texts)}")
-            (answer,) = classifier([one])
+            # A text without an answer does not end the list: the server must not see that.
+            try:
+                (answer,) = classifier([one])
+            except RangeError as error:
+                refused.append(RangeError(str(error).replace("text 1", f"text {number + 1}", 1)))
+                continue
             assert classifier.last_cost is not None
             rows.append({"text": one, **answer, "cost": classifier.last_cost._asdict()})
     if as_json:
         console.print_json(rows)
-        return
+    else:
+        _show(rows)
+    if refused:
+        raise refused[0]
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
     table = Table("text", "label", "score", "online s", "offline s")
     for row in rows:
         cost = row["cost"]
-        assert isinstance(cost, dict)
         table.add_row(
-            str(row["text"]), str(row["label"]), f"{row['score']:.3f}",
+            escape(str(row["text"])), escape(str(row["label"])), f"{row['score']:.3f}",
             f"{cost['online_seconds']:.2f}", f"{cost['offline_seconds']:.2f}",
         )  # fmt: skip
     console.out.print(table)

@@ -61,10 +61,10 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StockStore:
-    """The stocks of one party in a folder. Several stores may share one.
+    """The stocks of one party in a folder. Several stores of one role may share one.
 
     Raises:
-        InputError: the folder cannot be made, or others may write into it.
+        InputError: the folder cannot be made, is another role's, or others may write into it.
     """
 
     def __init__(self, folder: Path, role: Role) -> None:
@@ -76,11 +76,17 @@ class StockStore:
             others = folder.stat().st_mode & _OTHERS_WRITE
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             self._lock = os.open(folder / ".lock", flags, 0o600)
+            # The first store to come writes its role into the empty lock file.
+            owner = os.pread(self._lock, 16, 0).decode("ascii", "replace")
+            if not owner:
+                os.pwrite(self._lock, role.value.encode("ascii"), 0)
         except OSError as error:
             raise InputError(
                 f"the stock folder {folder} cannot be used: {error.strerror}"
             ) from error
         weakref.finalize(self, os.close, self._lock)
+        if owner not in ("", role.value):
+            raise InputError(f"the stock folder {folder} is the {owner}'s; give each party its own")
         if others:
             raise InputError(f"the stock folder {folder} is open to other users: chmod 700 it")
         with contextlib.suppress(OSError):  # a file system without locks never burns leftovers

@@ -7,8 +7,12 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
+
+try:
+    import torch
+except ModuleNotFoundError:
+    raise SystemExit("distillation needs PyTorch: make train-env") from None
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table

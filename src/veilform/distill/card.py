@@ -50,7 +50,8 @@ validation sentence were dropped.
 `model.safetensors`: the word embedding as int8 rows with one float16 scale per row
 (`...word_embeddings.weight_scale`), everything else float16. Embeddings (and the embedding
 LayerNorm) are those of the public checkpoint, rounded to these types before training.
-`veilform.distill.export.load_student` restores the Transformers model. Texts are cut to 64 tokens.
+`veilform.distill.export.load_student` restores the Transformers model, whose `tokenizer.json` cuts
+to 64 tokens; Veilform refuses longer texts.
 
 ## Intended use and limits
 

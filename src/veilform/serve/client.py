@@ -157,11 +157,12 @@ class Client(Closing):
             ConnectionFailed, ProtocolError, StockError: the run broke off; its stock is burnt.
         """
         shape = Shape(*batch.ids.shape)
+        # First of all: an input that cannot be used must not take a stock out of the row.
+        inputs = self.side.inputs(batch)
         if not self._ready.get(shape):
             self.prepare(shape)
         prepared = self._ready[shape].popleft()
         before, start = self._server.counters.snapshot(), time.perf_counter()
-        inputs = self.side.inputs(batch)
         stock = self._store.claim(prepared.stock, prepared.manifest)
         with self._telling_server():
             self._server.send_control(

@@ -193,7 +193,10 @@ class Dealer:
                 "client and server use one dealer"
             )
         if any(weights.shapes.get(name) != shape for name, shape in needed.items()):
-            raise ProtocolError("the manifest's weights are not the registered ones")
+            raise ProtocolError(
+                "the manifest's weights are not the registered ones; export the client's folder "
+                "with the server's own settings (--private-embedding on both or on neither)"
+            )
         return weights.packed
 
     def _hand_out(self, channel: Channel, asked: say.Collect) -> None:

@@ -133,8 +133,10 @@ class Server:
         channel.send_control(say.Begun(begin.stock))
         start = time.perf_counter()
         network.run(program.server(weights), stock, channel)
-        log.info("answered %d texts of %d tokens in %.2f s", shape.batch, shape.length,
-                 time.perf_counter() - start)  # fmt: skip
+        seconds = time.perf_counter() - start
+        log.info(
+            "answered %d text(s) padded to %d tokens in %.2f s", shape.batch, shape.length, seconds
+        )
 
     @contextlib.contextmanager
     def _holding(self, manifest: Manifest) -> Iterator[None]:

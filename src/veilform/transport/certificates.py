@@ -53,7 +53,10 @@ class Identity:
             InputError: a file is missing, unreadable or readable by everyone, the key does not
                 belong to the certificate, or the certificate is expired or another party's.
         """
-        folder = Path(directory) / role.value
+        folder = Path(directory)
+        # A deployment's folder, or this party's part of it copied to its own machine.
+        if (folder / role.value).is_dir() or not (folder / "key.pem").is_file():
+            folder = folder / role.value
         identity = cls(role, folder / "ca.pem", folder / "certificate.pem", folder / "key.pem")
         for path in (identity.authority, identity.certificate, identity.key):
             if not path.is_file():

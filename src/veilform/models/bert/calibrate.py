@@ -1,17 +1,13 @@
 """Run the plain model on real texts and record the ranges that its wires take.
 
-    python -m veilform.models.bert.calibrate FOLDER TEXTS
-
-TEXTS has one text a line. Texts are padded to their real length buckets, because the secure run
+Texts are padded to their real length buckets, because the secure run
 computes padded rows too: their denominators and variances must lie inside the ranges as well.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,7 +16,7 @@ from numpy.typing import NDArray
 
 from veilform.approx.arrays import FloatArray
 from veilform.approx.twoquad import numerator
-from veilform.errors import InputError, ModelError, VeilformError
+from veilform.errors import InputError, ModelError
 from veilform.models.bert import validate
 from veilform.models.bert.calibration import (
     Calibration,
@@ -161,26 +157,3 @@ def read_texts(path: Path) -> list[bytes]:
         return [line for line in path.read_bytes().splitlines() if line.strip()]
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
-
-
-def main(arguments: Iterable[str] | None = None) -> int:
-    """Calibrate a folder and write calibration.json into it; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Measure the ranges of a student's wires.")
-    parser.add_argument("folder", type=Path, help="the checkpoint")
-    parser.add_argument("texts", type=Path, help="a file with one text a line")
-    given = parser.parse_args(None if arguments is None else list(arguments))
-
-    def progress(done: int, total: int) -> None:
-        sys.stderr.write(f"\r{done} of {total} texts")
-
-    try:
-        calibrate(given.folder, read_texts(given.texts), progress=progress).save(given.folder)
-    except VeilformError as error:
-        sys.stderr.write(f"\n{error}\n")
-        return error.exit_code
-    sys.stderr.write("\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -121,8 +121,8 @@ def _attention(
     mask_bits = (length - 1).bit_length() + 3
     # Rounding the mask moves the sum of its elements by at most 1 / 16.
     unit = 2.0 ** (2 * SCORE + mask_bits)
-    lowest = measured.low / MARGIN * (15 / 16) * unit
-    highest = measured.high * MARGIN * (17 / 16) * unit
+    low, high = _widened(measured)
+    lowest, highest = low * (15 / 16) * unit, high * (17 / 16) * unit
     bound = bounds.scores**2 * (17 / 16) * unit
     window = _window(lowest, highest, bound)
     table = reciprocal_table(window)
@@ -153,7 +153,7 @@ def _norm(config: BertConfig, row: float, variance: Range, scale: int) -> NormSc
     """Scales of a layer norm whose input row, of length ``row`` at most, is at ``scale``."""
     d = config.hidden_size
     _fits("a layer norm's input", d * row, scale)
-    lowest, highest = variance.low / MARGIN, variance.high * MARGIN
+    lowest, highest = _widened(variance)
     # One unit of the centred row is 2^-fine of the smallest standard deviation.
     unit = (FINE + 1) - math.log2(math.sqrt(max(lowest, 1e-9)))
     centre_shift = max(1, math.floor(scale + math.log2(d) - unit))
@@ -187,7 +187,8 @@ def _pooler(
     if config.pooling != "cls" or calibration.pooler is None:
         return None
     unit = 2.0 ** (HIDDEN + WEIGHT)
-    reach = MARGIN * max(abs(calibration.pooler.low), abs(calibration.pooler.high))
+    largest = max(abs(calibration.pooler.low), abs(calibration.pooler.high))
+    _, reach = _widened(Range(0.0, largest))
     dense = Affine.read(tensors, names.POOLER).after(before)
     limit = _ceil(reach * unit)
     element = SLACK * dense.element(math.sqrt(config.hidden_size)) * unit
@@ -242,6 +243,19 @@ def _window(lowest: float, highest: float, bound: float) -> Window:
     if window.lowest >= window.highest:
         raise ModelError("a calibrated range is beyond what the weights allow; calibrate again")
     return window
+
+
+def _widened(measured: Range) -> tuple[float, float]:
+    """A range with its margins, rounded outwards to five significant bits.
+
+    The scale table is public: it need not tell an extreme value of the owner's texts exactly.
+    """
+    low, low_exponent = math.frexp(measured.low / MARGIN)
+    high, high_exponent = math.frexp(measured.high * MARGIN)
+    return (
+        math.ldexp(math.floor(low * 32), low_exponent - 5),
+        math.ldexp(math.ceil(high * 32), high_exponent - 5),
+    )
 
 
 def _floor(x: float) -> int:

@@ -130,8 +130,9 @@ class ServerSide(Side):
             )
         tensors = checkpoint.Checkpoint.open(folder).load(expected_shapes(config))
         longest = config.max_position_embeddings
+        self.calibrated = min(longest, max(calibration.buckets))
         if only_calibrated:
-            longest = min(longest, max(calibration.buckets))
+            longest = self.calibrated
         lengths = tuple(n for n in BUCKETS if n <= longest)
         planned = plan_lengths(config, tensors, calibration, lengths, private_embedding)
         super().__init__(config, digest, ScaleTable(private_embedding, planned))

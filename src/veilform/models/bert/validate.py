@@ -108,8 +108,8 @@ def _functions(config: BertConfig) -> Iterator[str]:
         entry = registry.ENTRIES.get(name)
         if not isinstance(entry, kind) or not entry.secure:
             yield (
-                f"{key} {name!r} has no secure protocol; distil it to {stand_in!r} with "
-                "python -m veilform.distill"
+                f"{key} {name!r} has no secure protocol; distil the model to {stand_in!r} first "
+                "(docs/distillation.md)"
             )
 
 
