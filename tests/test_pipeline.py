@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from tests.checkpoints import TEXTS
 from tests.serve.deployment import is_running
@@ -100,3 +103,29 @@ def test_arguments_that_cannot_be_used(tiny: Path, tmp_path: Path) -> None:
         pipeline(model=tmp_path)
     with pytest.raises(InputError, match="is no host:port"):
         pipeline(model=tiny, server="x", dealer="y", certificates=tmp_path, stock=tmp_path)
+
+
+def test_a_text_without_an_answer_does_not_end_the_list(tiny: Path) -> None:
+    """The server must not see, by the runs that follow or do not, what the client learned."""
+    runs = 0
+
+    class Client:
+        side = SimpleNamespace(
+            public=SimpleNamespace(encoder=TextEncoder.from_folder(tiny)),
+            config=SimpleNamespace(labels=("NEGATIVE", "POSITIVE")),
+        )
+
+        def infer(self, batch: object) -> tuple[np.ndarray, None]:
+            nonlocal runs
+            runs += 1
+            if runs == 2:
+                raise RangeError("a value left the range")
+            return np.array([[0.0, 1.0]]), None
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    classifier = veilform.SecureClassifier(cast(Any, Client()))
+    with classifier, pytest.raises(RangeError, match="text 2: a value left the range"):
+        classifier(["good", "bad", "dull"])
+    assert runs == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -163,24 +163,30 @@ class SecureClassifier(Closing):
             InputError: for a text that is empty or too long; RangeError for one without an answer.
             ConnectionFailed, ProtocolError, StockError: the run broke off.
         """
+        results = list(self.each(_as_list(texts)))
+        for result in results:
+            if isinstance(result, RangeError):
+                raise result
+        return [result for result in results if not isinstance(result, RangeError)]
+
+    def each(self, texts: Sequence[str]) -> Iterator[Classified | RangeError]:
+        """The answer of each text as it comes, or the error that says it has none.
+
+        All texts run, whatever the answers: how many runs there are must not tell the server.
+        ``last_cost`` is that of the answer just given.
+
+        Raises:
+            InputError: for a text that is empty or too long, before the first is sent.
+            ConnectionFailed, ProtocolError, StockError: the run broke off.
+        """
         encoder = self._client.side.public.encoder
-        answers: list[Classified] = []
-        refused: RangeError | None = None
-        # All texts run, whatever the answers: how many runs there are must not tell the server.
-        for number, ids in enumerate(encoder.encode(_as_list(texts)), 1):
+        for number, ids in enumerate(encoder.encode(texts), 1):
             try:
                 logits, self.last_cost = self._client.infer(encoder.pad([ids]))
             except RangeError as error:
-                refused = refused or RangeError(f"text {number}: {error}")
+                yield RangeError(f"text {number}: {error}")
                 continue
-            answers.append(classify(logits[0], self._client.side.config.labels))
-        if refused is not None:
-            raise refused
-        return answers
-
-    def check(self, texts: Sequence[str]) -> None:
-        """Raises InputError for the first text that cannot be sent; sends nothing."""
-        self._client.side.public.encoder.encode(texts)
+            yield classify(logits[0], self._client.side.config.labels)
 
     def close(self) -> None:
         """Ends the connections, and the service if this started it."""

@@ -17,8 +17,8 @@ from veilform.errors import ConnectionFailed, ProtocolError, RangeError, Veilfor
 from veilform.models.bert.plain import PlainBert
 from veilform.models.bert.sides import ServerSide, Shape, publish
 from veilform.models.text import TextEncoder, TokenBatch
+from veilform.plan.cost import Report
 from veilform.roles import Role
-from veilform.serve.client import predicted_bytes
 from veilform.transport import Identity, Settings
 from veilform.transport.frames import Kind, encode_header
 
@@ -142,8 +142,9 @@ def test_costs_are_as_predicted_in_both_directions(
             logits, cost = client.infer(batch)
             shape = Shape(*batch.ids.shape)
             manifest = client.side.manifest(shape, client._weights)
-            assert cost.bytes_client_to_server == predicted_bytes(manifest.up)
-            assert cost.bytes_server_to_client == predicted_bytes(manifest.down)
+            report = Report(client.side.trace(shape))
+            assert cost.bytes_client_to_server == report.up_bytes
+            assert cost.bytes_server_to_client == report.down_bytes
             assert cost.messages == len(manifest.up) + len(manifest.down)
             assert cost.offline_bytes == manifest.offline_bytes
             expected = plain.forward(batch.ids, batch.mask, batch.types)

@@ -142,17 +142,15 @@ def classify(
         console.step("connecting", as_json) as tell,
         SecureClassifier(remote_client(public, server, dealer, certificates, stock)) as classifier,
     ):
-        classifier.check(texts)
-        for number, one in enumerate(texts):
-            tell(f"text {number + 1} of {len(texts)}")
-            # A text without an answer does not end the list: the server must not see that.
-            try:
-                (answer,) = classifier([one])
-            except RangeError as error:
-                refused.append(RangeError(str(error).replace("text 1", f"text {number + 1}", 1)))
+        tell(f"text 1 of {len(texts)}")
+        for number, answer in enumerate(classifier.each(texts), 1):
+            tell(f"text {min(number + 1, len(texts))} of {len(texts)}")
+            if isinstance(answer, RangeError):
+                refused.append(answer)
                 continue
             assert classifier.last_cost is not None
-            rows.append({"text": one, **answer, "cost": classifier.last_cost._asdict()})
+            row = {"text": texts[number - 1], **answer, "cost": classifier.last_cost._asdict()}
+            rows.append(row)
     if as_json:
         console.print_json(rows)
     else:

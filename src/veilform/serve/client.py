@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,14 +25,14 @@ from veilform.errors import (
     StockError,
     VeilformError,
 )
-from veilform.models.bert.secure import Answer
+from veilform.models.bert.secure import Answer, weight_shapes
 from veilform.models.bert.sides import ClientSide, Shape
 from veilform.models.text import TokenBatch
 from veilform.nn.scales import LOGIT
 from veilform.roles import CLIENT
 from veilform.serve import messages as say
 from veilform.serve.server import DEALING_S
-from veilform.transport import HEADER_BYTES, Channel, Kind, PeerError, Traffic
+from veilform.transport import Channel, Kind, PeerError, Traffic
 from veilform.words import pack
 
 Logits = npt.NDArray[np.float64]
@@ -103,9 +103,7 @@ class Client(Closing):
             self.close()
             raise
         self._weights = welcome.weights
-        shapes = (
-            side.trace(Shape(1, side.scales.lengths[0].length)).manifest("", 1, 1).weight_shapes
-        )
+        shapes = weight_shapes(side.config, side.scales.private_embedding)
         self._common = packed(
             {name: common_part(welcome.seed, name, shape) for name, shape in shapes.items()}
         )
@@ -215,8 +213,3 @@ def _cost(moved: Traffic, prepared: _Prepared, seconds: float) -> InferenceCost:
         messages=up.frames + down.frames,
         offline_bytes=prepared.manifest.offline_bytes,
     )
-
-
-def predicted_bytes(sizes: Sequence[int]) -> int:
-    """Bytes of messages on the wire, frame headers included, as :class:`InferenceCost` counts."""
-    return sum(sizes) + HEADER_BYTES * len(sizes)
