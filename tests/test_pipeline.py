@@ -14,6 +14,7 @@ from tests.serve.deployment import is_running
 
 from veilform.errors import InputError, ModelError, RangeError, VeilformError
 from veilform.models.bert.sides import ServerSide, Shape
+from veilform.models.text import TextEncoder
 from veilform.pipeline import SecureClassifier, pipeline
 from veilform.plan.cost import Report
 from veilform.roles import CLIENT, SERVER
@@ -125,7 +126,7 @@ def test_a_text_without_an_answer_does_not_end_the_list(tiny: Path) -> None:
         def close(self) -> None:
             """Nothing is open."""
 
-    classifier = veilform.SecureClassifier(cast(Any, Client()))
+    classifier = SecureClassifier(cast(Any, Client()))
     with classifier, pytest.raises(RangeError, match="text 2: a value left the range"):
         classifier(["good", "bad", "dull"])
     assert runs == 3
