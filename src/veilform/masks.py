@@ -1,8 +1,8 @@
-"""Masks by name, and the linear views through which values and masks are read alike.
+"""Masks by name, and the views through which values and masks are read alike.
 
 A mask is uniform, is drawn once, and is known to the dealer. Correlations speak of masks by name:
-when the value under mask r is sliced or transposed, so is r, and the view says how. Every view here
-is linear over the ring, so view(x - r) = view(x) - view(r).
+when the value under mask r is sliced or transposed, so is r, and the view says how. Every view but
+:class:`Drop` is linear over the ring, so view(x - r) = view(x) - view(r).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from veilform.ring import Words
+from veilform.ring import Words, reduce
 
 ArrayT = TypeVar("ArrayT", bound=Any)
 
@@ -68,7 +68,18 @@ class Row(View, frozen=True, tag="row"):
         return x[:, self.index : self.index + 1, :]
 
 
-AnyView = Columns | Heads | Transpose | Centre | Row
+class Drop(View, frozen=True, tag="drop"):
+    """The low ``shift`` of ``bits`` bits away: what truncation does to each share by itself."""
+
+    bits: int
+    shift: int
+
+    def apply(self, x: ArrayT) -> ArrayT:
+        out: ArrayT = reduce(x, self.bits) >> np.uint64(self.shift)
+        return out
+
+
+AnyView = Columns | Heads | Transpose | Centre | Row | Drop
 
 
 class MaskRef(msgspec.Struct, frozen=True):
@@ -86,8 +97,3 @@ class MaskRef(msgspec.Struct, frozen=True):
         for view in self.views:
             mask = view.apply(mask)
         return mask
-
-
-def truncated_mask(r: ArrayT, kappa: ArrayT, shift: int, bits: int) -> ArrayT:
-    """(r >> shift) + 2^(bits-shift) kappa: what a truncation makes of mask r < 2^bits."""
-    return (r >> np.uint64(shift)) + (kappa << np.uint64(bits - shift))

@@ -6,10 +6,11 @@ Each class is one party's own part. None prints its content: a share in a log is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from veilform.masks import AnyView, Centre, MaskRef
+from veilform.masks import AnyView, Centre, Drop, MaskRef
+from veilform.ring import WORD
 
 Array = Any
 
@@ -32,29 +33,31 @@ class _Held:
 
 @dataclass(frozen=True, repr=False)
 class Additive(_Held):
-    """x = share at the client + share at the server, both uniform on their own."""
+    """x = share at the client + share at the server mod 2^bits, both uniform on their own."""
 
     share: Array
+    bits: int
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of x."""
         return tuple(self.share.shape)
 
-    def view(self, view: AnyView) -> Additive:
-        """x seen through a linear view."""
-        return Additive(view.apply(self.share))
+    def narrowed(self, bits: int) -> Additive:
+        """x in a smaller ring, which must hold it."""
+        return Additive(self.share, _smaller(self.bits, bits))
 
 
 @dataclass(frozen=True, repr=False)
 class Preshared(_Held):
-    """x with the client's share fixed before the input exists: the mask r that ``mask`` names.
+    """x mod 2^bits with the client's share fixed before the input exists: the mask of ``mask``.
 
     The client holds r, the server x - r, and the dealer knows r too.
     """
 
     share: Array
     mask: MaskRef
+    bits: int
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,18 +65,29 @@ class Preshared(_Held):
         return tuple(self.share.shape)
 
     def view(self, view: AnyView) -> Preshared:
-        """x seen through a linear view: the mask follows."""
-        return Preshared(view.apply(self.share), self.mask.through(view))
+        """x seen through a linear view: the mask follows.
+
+        Raises:
+            ValueError: for a view that drops bits; that is what ``truncate.drop`` is for.
+        """
+        if isinstance(view, Drop):
+            raise ValueError("dropping bits changes the ring; use protocol.truncate.drop")
+        return Preshared(view.apply(self.share), self.mask.through(view), self.bits)
+
+    def narrowed(self, bits: int) -> Preshared:
+        """x in a smaller ring, which must hold it."""
+        return Preshared(self.share, self.mask, _smaller(self.bits, bits))
 
 
 @dataclass(frozen=True, repr=False)
 class Opened(_Held):
-    """x = p - q + g h with p and g public, q and h shared masks that the dealer made.
+    """x mod 2^bits = p - q + g h with p and g public, q and h shared masks that the dealer made.
 
-    It comes from opening y = x 2^shift + 2^(k-2) + rho (without the offset when shift is 0), with
-    p = (y >> shift) - 2^(k-2-shift), q = rho >> shift, h = msb(rho), g = (1 - msb(y)) 2^(k-shift).
-    The truncation by ``shift`` bits is thereby done, to within one unit. For shift 0: p = y, q =
-    rho, g = 0, and ``h`` is None.
+    Opened in its own ring: y = x + rho mod 2^bits; p = y, q = rho, g = 0, and ``h`` is None.
+
+    Lifted from a smaller ring of ``width`` bits: there y' = x + 2^(width-2) + rho was opened, and
+    y = y' 2^shift is kept, with shift = 64 - width. Then p = y' - 2^(width-2), q = rho as an
+    integer, h its highest bit, and g = (1 - msb(y')) 2^width.
     """
 
     name: str
@@ -81,6 +95,7 @@ class Opened(_Held):
     shift: int
     q: Array
     h: Array | None
+    bits: int
     views: tuple[AnyView, ...] = ()
 
     @property
@@ -89,21 +104,36 @@ class Opened(_Held):
         return tuple(self.y.shape)
 
     @property
+    def width(self) -> int:
+        """Bits of the ring that it was opened in."""
+        return WORD - self.shift if self.shift else self.bits
+
+    @property
     def ref(self) -> MaskRef:
         """The name of rho, and the views it is seen through."""
         return MaskRef(self.name, self.views)
 
     def view(self, view: AnyView) -> Opened:
-        """x seen through a view; through one that sums only if nothing was truncated.
+        """x seen through a view; through one that sums only if nothing was lifted.
 
         Raises:
             ValueError: p is not linear in y.
         """
-        if self.shift and isinstance(view, Centre):
-            raise ValueError("a truncated opening cannot be summed; centre the value before")
-        h = None if self.h is None else view.apply(self.h)
-        views = (*self.views, view)
-        return Opened(self.name, view.apply(self.y), self.shift, view.apply(self.q), h, views)
+        if isinstance(view, Drop) or (self.shift and isinstance(view, Centre)):
+            raise ValueError("a lifted value cannot be summed, nor can bits of an opened one go")
+        return replace(
+            self,
+            y=view.apply(self.y),
+            q=view.apply(self.q),
+            h=None if self.h is None else view.apply(self.h),
+            views=(*self.views, view),
+        )
+
+
+def _smaller(bits: int, wanted: int) -> int:
+    if wanted > bits:
+        raise ValueError(f"a value of {bits} bits cannot be read in a ring of {wanted}")
+    return wanted
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,7 +24,7 @@ from veilform.models.bert.public import PublicPart
 from veilform.models.bert.scaling import plan_scales
 from veilform.models.bert.secure import Inputs, SecureBert
 from veilform.models.checkpoint import Checkpoint
-from veilform.nn.scales import HIDDEN, LOGIT, POOL, Scales
+from veilform.nn.scales import HIDDEN, LOGIT, Scales
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT, SERVER, Role
 
@@ -107,7 +107,7 @@ class Tiny:
         else:
             rows = fixed.encode(self.public.embed(batch.ids, batch.types), HIDDEN)
         mask_bits = scales.layers[0].attention.mask_bits
-        inputs = change(Inputs(rows, column(mask_bits), column(POOL)))
+        inputs = change(Inputs(rows, column(mask_bits), column(scales.head.pool)))
 
         parties: dict[Role, Party] = {}
 

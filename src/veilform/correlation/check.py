@@ -21,10 +21,10 @@ from veilform.correlation.specs import (
     Preshare,
     Product,
     Square,
-    Truncate,
 )
 from veilform.errors import ProtocolError
-from veilform.masks import MaskRef
+from veilform.masks import Drop, MaskRef
+from veilform.ring import WORD
 from veilform.roles import CLIENT, SERVER
 from veilform.shapes import Abstract
 
@@ -42,14 +42,12 @@ def check_dealable(manifest: Manifest) -> None:
         ProtocolError: a mask is missing or named twice, shapes do not fit together, a shift is
             outside the ring, or the whole is too much work.
     """
-    if not 2 <= manifest.ring_bits <= 64:
-        raise ProtocolError(f"a manifest for a ring of {manifest.ring_bits} bits")
     masks: dict[str, Abstract] = {}
     names: set[str] = set()
     work = 0
     for spec in manifest.specs:
         try:
-            fits = spec.name not in names and _fits(spec, masks, manifest.ring_bits)
+            fits = spec.name not in names and _fits(spec, masks)
             work += _work(spec) if fits else 0
         except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError):
             fits = False
@@ -58,18 +56,20 @@ def check_dealable(manifest: Manifest) -> None:
         if work > MOST_MULTIPLY_ADDS:
             raise ProtocolError("the manifest asks for too much work; use a smaller batch")
         names.add(spec.name)
-        if isinstance(spec, (Preshare, Linear, Truncate, Open)):
+        if isinstance(spec, (Preshare, Linear, Open)):
             masks[spec.name] = Abstract(spec.shape)
 
 
-def _fits(spec: AnySpec, masks: dict[str, Abstract], ring_bits: int) -> bool:
+def _fits(spec: AnySpec, masks: dict[str, Abstract]) -> bool:
     def seen(ref: MaskRef) -> Shape:
         array = masks[ref.name]
         for view in ref.views:
             array = view.apply(array)
         return array.shape
 
-    if any(len(ref.views) > MOST_VIEWS for ref in references(spec)):
+    if any(not _plain(ref) for ref in references(spec)):
+        return False
+    if not 0 < getattr(spec, "bits", WORD) <= WORD:
         return False
     if isinstance(spec, Linear):
         return bool(spec.terms) and all(
@@ -77,19 +77,17 @@ def _fits(spec: AnySpec, masks: dict[str, Abstract], ring_bits: int) -> bool:
             and _times(term.shape, term.weight_shape) == spec.shape
             for term in spec.terms
         )  # fmt: skip
-    if isinstance(spec, Truncate):
-        return 0 < spec.shift < ring_bits and seen(spec.source) == spec.shape
     if isinstance(spec, Open):
         known = spec.source is None or seen(spec.source) == spec.shape
         roles = set(spec.senders) <= {CLIENT, SERVER} and len(set(spec.senders)) == len(
             spec.senders
         )
-        return known and roles and 0 < spec.width <= ring_bits and 0 <= spec.shift < spec.width
+        return known and roles and 0 < spec.width <= spec.bits
     if isinstance(spec, Square):
-        return 0 <= spec.shift < ring_bits and seen(spec.opened) == spec.shape
+        return 0 < spec.width <= spec.bits and seen(spec.opened) == spec.shape
     if isinstance(spec, Product):
-        shifts = 0 <= spec.a_shift < ring_bits and 0 <= spec.b_shift < ring_bits
-        return shifts and np.broadcast_shapes(seen(spec.a), seen(spec.b)) == spec.shape
+        widths = all(w is None or 0 < w <= WORD for w in (spec.a_width, spec.b_width))
+        return widths and np.broadcast_shapes(seen(spec.a), seen(spec.b)) == spec.shape
     if isinstance(spec, MatMul):
         a, b = seen(spec.a), seen(spec.b)
         wide = np.broadcast_shapes(a[:-2], b[:-2]) == a[:-2]
@@ -100,6 +98,14 @@ def _fits(spec: AnySpec, masks: dict[str, Abstract], ring_bits: int) -> bool:
         counts = spec.count == math.prod(seen(spec.index)) == of_payload
         return counts and 0 < spec.bits <= MOST_INDEX_BITS
     return True
+
+
+def _plain(ref: MaskRef) -> bool:
+    """Few views, and none that shifts by more than a word."""
+    drops = (view for view in ref.views if isinstance(view, Drop))
+    return len(ref.views) <= MOST_VIEWS and all(
+        0 <= view.shift < view.bits <= WORD for view in drops
+    )
 
 
 def _times(shape: Shape, weight: Shape) -> Shape | None:

@@ -25,10 +25,9 @@ from veilform.correlation.specs import (
     Source,
     Spec,
     Square,
-    Truncate,
 )
 from veilform.masks import MaskRef
-from veilform.ring import Ring, Words
+from veilform.ring import Words, msb, reduce
 from veilform.roles import CLIENT, SERVER, Role
 
 Dealt = dict[str, Words]
@@ -51,13 +50,12 @@ class Dealing:
         self._manifest = manifest
         self._seeds = seeds
         self._weights = weights
-        self._ring = Ring(manifest.ring_bits)
         self._masks = MaskTable(manifest.specs)
 
     def run(self) -> Iterator[dict[Role, list[memoryview]]]:
         """For each spec in order, the dealt fields of each party as bytes."""
         for index, spec in enumerate(self._manifest.specs):
-            mask = client_mask(spec, self._seeds[CLIENT], self._masks, self._ring)
+            mask = client_mask(spec, self._seeds[CLIENT])
             if mask is not None:
                 self._masks.put(spec.name, mask)
             values = self._values(spec)
@@ -67,8 +65,8 @@ class Dealing:
     def _dealt(self, spec: AnySpec, role: Role, values: Dealt) -> list[memoryview]:
         """The role's dealt fields: of a sharing, what is left without the client's share."""
         out = []
-        own = {f.name: f for f in spec.fields(CLIENT, self._ring.bits)}
-        for field in spec.fields(role, self._ring.bits):
+        own = {f.name: f for f in spec.fields(CLIENT)}
+        for field in spec.fields(role):
             if field.source is not Source.DEALT:
                 continue
             value = values[field.name]
@@ -78,13 +76,13 @@ class Dealing:
         return out
 
     def _draw(self, role: Role, spec: Spec, name: str) -> Words:
-        field = next(f for f in spec.fields(role, self._ring.bits) if f.name == name)
+        field = next(f for f in spec.fields(role) if f.name == name)
         return expand_field(self._seeds[role], spec, field)
 
-    def _parts(self, ref: MaskRef, shift: int) -> tuple[Words, Words]:
-        """q = rho >> shift and h = msb(rho) of an opened value's mask."""
+    def _parts(self, ref: MaskRef, width: int | None) -> tuple[Words, Words]:
+        """q = rho and h = msb(rho) of an opened value's mask; 0 for the latter if not lifted."""
         rho = self._masks.get(ref)
-        return rho >> np.uint64(shift), self._ring.msb(rho)
+        return rho, np.zeros_like(rho) if width is None else msb(rho, width)
 
     @singledispatchmethod
     def _values(self, spec: Spec) -> Dealt:
@@ -99,32 +97,27 @@ class Dealing:
         return {"share": product_of_masks(spec, self._masks, self._weights)}
 
     @_values.register
-    def _(self, spec: Truncate) -> Dealt:
-        b = self._ring.msb(self._ring.reduce(self._masks.get(spec.source)))
-        return {"share": self._draw(SERVER, spec, "flip") * b}
-
-    @_values.register
     def _(self, spec: Open) -> Dealt:
         rho = np.zeros(spec.shape, np.uint64)
         for role in spec.senders:
             rho = rho + self._draw(role, spec, "rho")
         if spec.source is not None:
             rho = rho - self._masks.get(spec.source)
-        rho = rho & np.uint64((1 << spec.width) - 1)
+        rho = reduce(rho, spec.width)
         self._masks.put(spec.name, rho)
-        if not spec.shift:
+        if spec.bits == spec.width:
             return {}
-        return {"q": rho >> np.uint64(spec.shift), "h": self._ring.msb(rho)}
+        return {"q": rho, "h": msb(rho, spec.width)}
 
     @_values.register
     def _(self, spec: Square) -> Dealt:
-        q, h = self._parts(spec.opened, spec.shift)
+        q, h = self._parts(spec.opened, spec.width)
         return {"qq": q * q, "qh": q * h}
 
     @_values.register
     def _(self, spec: Product) -> Dealt:
-        qa, ha = self._parts(spec.a, spec.a_shift)
-        qb, hb = self._parts(spec.b, spec.b_shift)
+        qa, ha = self._parts(spec.a, spec.a_width)
+        qb, hb = self._parts(spec.b, spec.b_width)
         return {"qq": qa * qb, "qh": qa * hb, "hq": ha * qb, "hh": ha * hb}
 
     @_values.register

@@ -17,7 +17,7 @@ from veilform.correlation.specs import (
 from veilform.errors import ProtocolError
 from veilform.roles import CLIENT, SERVER, Role
 
-VERSION = 1
+VERSION = 2
 MOST_MANIFEST_BYTES = 16 << 20
 MOST_AXES = 8
 
@@ -28,7 +28,6 @@ class Manifest(msgspec.Struct, frozen=True):
     Attributes:
         model: digest of the model and scales the run is for.
         weights: the server's weights as the dealer holds them masked; "" if the run has none.
-        ring_bits: 64 in the product.
         batch, length: texts in a run, and their padded length.
         specs: in the order in which the program takes them.
         up, down: payload bytes of each message from client to server, and back.
@@ -36,7 +35,6 @@ class Manifest(msgspec.Struct, frozen=True):
 
     model: str
     weights: str
-    ring_bits: int
     batch: int
     length: int
     specs: tuple[AnySpec, ...]
@@ -76,7 +74,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     def dealt_bytes(self, role: Role) -> int:
         """Bytes from the dealer to ``role``."""
-        return sum(dealt_bytes(spec, role, self.ring_bits) for spec in self.specs)
+        return sum(dealt_bytes(spec, role) for spec in self.specs)
 
     def check_size(self, limit: int) -> None:
         """Refuses a manifest with more than ``limit`` bytes of arrays, before any is made.
@@ -87,7 +85,7 @@ class Manifest(msgspec.Struct, frozen=True):
         total = 0
         for spec in self.specs:
             for role in (CLIENT, SERVER):
-                for field in spec.fields(role, self.ring_bits):
+                for field in spec.fields(role):
                     # Axes first: a product over many large ones would itself take for ever.
                     if len(field.shape) > MOST_AXES or not 0 < field.bits <= 64:
                         raise ProtocolError("the manifest has an impossible field")
@@ -100,7 +98,7 @@ class Manifest(msgspec.Struct, frozen=True):
     @property
     def correction_bytes(self) -> int:
         """Bytes from the client to the server ahead of the run."""
-        return sum(correction_bytes(spec, self.ring_bits) for spec in self.specs)
+        return sum(correction_bytes(spec) for spec in self.specs)
 
     @property
     def offline_bytes(self) -> int:
@@ -114,6 +112,6 @@ class Manifest(msgspec.Struct, frozen=True):
         return {term.weight: term.weight_shape for spec in linears for term in spec.terms}
 
 
-def layout(spec: AnySpec, role: Role, ring_bits: int, source: Source) -> list[tuple[str, int]]:
+def layout(spec: AnySpec, role: Role, source: Source) -> list[tuple[str, int]]:
     """The fields of one source in order, with their bytes: how a stock's content is cut."""
-    return [(f.name, f.nbytes) for f in spec.fields(role, ring_bits) if f.source is source]
+    return [(f.name, f.nbytes) for f in spec.fields(role) if f.source is source]

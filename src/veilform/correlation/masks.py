@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from veilform import kernels
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.material import expand_field
-from veilform.correlation.specs import AnySpec, Linear, Preshare, Truncate
-from veilform.masks import MaskRef, truncated_mask
-from veilform.ring import Ring, Words
+from veilform.correlation.specs import AnySpec, Linear, Preshare
+from veilform.masks import MaskRef
+from veilform.ring import Words, reduce
 from veilform.roles import CLIENT
+from veilform.words import pack
 
 
 class MaskTable:
@@ -47,42 +48,42 @@ def references(spec: AnySpec) -> Iterator[MaskRef]:
             yield ref
 
 
-def client_mask(spec: AnySpec, seed: bytes, masks: MaskTable, ring: Ring) -> Words | None:
-    """The mask that the client fixes by this spec, if any: from its seed and earlier masks."""
-    fields = {field.name: field for field in spec.fields(CLIENT, ring.bits)}
-    if isinstance(spec, (Preshare, Linear)):
-        return expand_field(seed, spec, fields["mask"])
-    if isinstance(spec, Truncate):
-        kappa = expand_field(seed, spec, fields["kappa"])
-        return truncated_mask(ring.reduce(masks.get(spec.source)), kappa, spec.shift, ring.bits)
-    return None
+def client_mask(spec: AnySpec, seed: bytes) -> Words | None:
+    """The mask that the client fixes by this spec, if any."""
+    if not isinstance(spec, (Preshare, Linear)):
+        return None
+    field = next(f for f in spec.fields(CLIENT) if f.name == "mask")
+    return expand_field(seed, spec, field)
 
 
 def product_of_masks(spec: Linear, masks: MaskTable, weights: Mapping[str, object]) -> Words:
-    """sum_i r_i W_i over the terms, with s for the weights at the dealer, P at the client."""
+    """sum_i r_i W_i mod 2^spec.bits, with s for the weights at the dealer and P at the client."""
     total: Words | None = None
     for term in spec.terms:
         r, weight = masks.get(term.mask), weights[term.weight]
         part = kernels.matmul(r, weight) if len(term.weight_shape) == 2 else r * weight  # type: ignore[arg-type, operator]
         total = part if total is None else total + part
     assert total is not None
-    return total
+    out: Words = reduce(total, spec.bits)
+    return out
 
 
-def corrections(manifest: Manifest, seed: bytes, weights: Mapping[str, object]) -> Iterator[Words]:
-    """What the client sends ahead for each linear layer, in order: sum_i r_i P_i - A_C - r_Z.
+def corrections(
+    manifest: Manifest, seed: bytes, weights: Mapping[str, object]
+) -> Iterator[memoryview]:
+    """What the client sends ahead for each linear layer: sum_i r_i P_i - A_C - r_Z, packed.
 
     Args:
         weights: the common part P of each weight; matrices packed, or plain for inputs of two axes.
     """
-    ring, masks = Ring(manifest.ring_bits), MaskTable(manifest.specs)
+    masks = MaskTable(manifest.specs)
     for index, spec in enumerate(manifest.specs):
-        mask = client_mask(spec, seed, masks, ring)
+        mask = client_mask(spec, seed)
         if isinstance(spec, Linear):
             assert mask is not None
-            share = next(f for f in spec.fields(CLIENT, ring.bits) if f.name == "share")
+            share = next(f for f in spec.fields(CLIENT) if f.name == "share")
             product = product_of_masks(spec, masks, weights)
-            yield ring.reduce(product - expand_field(seed, spec, share) - mask)
+            yield pack(product - expand_field(seed, spec, share) - mask, spec.bits)
         if mask is not None:
             masks.put(spec.name, mask)
         masks.forget(index, spec)

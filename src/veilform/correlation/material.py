@@ -34,14 +34,13 @@ class Material(Mapping[str, Words]):
         self,
         spec: Spec,
         role: Role,
-        ring_bits: int,
         seed: bytes,
         received: Mapping[str, memoryview],
     ) -> None:
         self._spec = spec
         self._seed = seed
         self._received = received
-        self._fields = {field.name: field for field in spec.fields(role, ring_bits)}
+        self._fields = {field.name: field for field in spec.fields(role)}
 
     def __getitem__(self, name: str) -> Words:
         field = self._fields[name]

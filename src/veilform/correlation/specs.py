@@ -50,25 +50,27 @@ class Spec(msgspec.Struct, frozen=True, tag_field="kind"):
 
     name: str
 
-    def fields(self, role: Role, ring_bits: int) -> tuple[Field, ...]:
+    def fields(self, role: Role) -> tuple[Field, ...]:
         """What ``role`` has of this correlation."""
         raise TypeError(f"{type(self).__name__} is not a correlation")
 
 
 def _shared(role: Role, fields: list[tuple[str, Shape, int]]) -> tuple[Field, ...]:
+    """Sharings; one of no bits is left out."""
     source = Source.SEED if role is CLIENT else Source.DEALT
-    return tuple(Field(name, shape, bits, source) for name, shape, bits in fields)
+    return tuple(Field(name, shape, bits, source) for name, shape, bits in fields if bits > 0)
 
 
 class Preshare(Spec, frozen=True, tag="preshare"):
-    """A fresh mask r, the client's. Its name is the spec's."""
+    """A fresh mask r of ``bits`` bits, the client's. Its name is the spec's."""
 
     shape: Shape
+    bits: int
 
-    def fields(self, role: Role, ring_bits: int) -> tuple[Field, ...]:
+    def fields(self, role: Role) -> tuple[Field, ...]:
         if role is not CLIENT:
             return ()
-        return (Field("mask", self.shape, ring_bits, Source.SEED),)
+        return (Field("mask", self.shape, self.bits, Source.SEED),)
 
 
 class Term(msgspec.Struct, frozen=True):
@@ -81,43 +83,30 @@ class Term(msgspec.Struct, frozen=True):
 
 
 class Linear(Spec, frozen=True, tag="linear"):
-    """For Z = sum_i X_i W_i, W_i = P_i - s_i: sum_i r_i s_i shared, and a fresh mask r_Z."""
+    """For Z = sum_i X_i W_i, W_i = P_i - s_i: sum_i r_i s_i shared, and a fresh mask r_Z.
 
-    shape: Shape
-    terms: tuple[Term, ...]
-
-    def fields(self, role: Role, ring_bits: int) -> tuple[Field, ...]:
-        share = ("share", self.shape, ring_bits)
-        if role is CLIENT:
-            return (Field("mask", self.shape, ring_bits, Source.SEED), Field(*share, Source.SEED))
-        return (
-            Field(*share, Source.DEALT),
-            Field("correction", self.shape, ring_bits, Source.CORRECTION),
-        )
-
-
-class Truncate(Spec, frozen=True, tag="truncate"):
-    """For a truncation of x = u + r by t bits: the server's bit m; m msb(r) shared; kappa.
-
-    The last two are modulo 2^t. It makes the truncated value's mask,
-    r' = (r >> t) + 2^(k-t) kappa.
+    All modulo 2^bits.
     """
 
     shape: Shape
-    source: MaskRef
-    shift: int
+    bits: int
+    terms: tuple[Term, ...]
 
-    def fields(self, role: Role, ring_bits: int) -> tuple[Field, ...]:
-        share = ("share", self.shape, self.shift)
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        share = ("share", self.shape, self.bits)
         if role is CLIENT:
-            return (Field("kappa", self.shape, self.shift, Source.SEED), Field(*share, Source.SEED))
-        return (Field("flip", self.shape, 1, Source.SEED), Field(*share, Source.DEALT))
+            return (Field("mask", self.shape, self.bits, Source.SEED), Field(*share, Source.SEED))
+        return (
+            Field(*share, Source.DEALT),
+            Field("correction", self.shape, self.bits, Source.CORRECTION),
+        )
 
 
 class Open(Spec, frozen=True, tag="open"):
     """The mask rho of an opening modulo 2^width.
 
-    For shift > 0 its q = rho >> shift and h = msb(rho) too, shared.
+    If the value is lifted, bits > width: rho as an integer, q, shared modulo 2^bits, and its
+    highest bit h, which only ever comes with 2^width, modulo 2^(bits - width).
 
     ``senders`` are those who hold a part of the value that is not fixed beforehand, and so a part
     of rho: both for an additive value; the server for a preshared one, where rho = rho_S - r and
@@ -126,68 +115,69 @@ class Open(Spec, frozen=True, tag="open"):
 
     shape: Shape
     width: int
-    shift: int
+    bits: int
     senders: tuple[Role, ...]
     source: MaskRef | None = None
 
-    def fields(self, role: Role, ring_bits: int) -> tuple[Field, ...]:
+    def fields(self, role: Role) -> tuple[Field, ...]:
         fields: tuple[Field, ...] = ()
         if role in self.senders:
             fields = (Field("rho", self.shape, self.width, Source.SEED),)
-        if self.shift:
-            shared: list[tuple[str, Shape, int]] = [
-                ("q", self.shape, ring_bits),
-                ("h", self.shape, self.shift),
-            ]
-            fields += _shared(role, shared)
+        if self.bits > self.width:
+            q, h = ("q", self.shape, self.bits), ("h", self.shape, self.bits - self.width)
+            fields += _shared(role, [q, h])
         return fields
 
 
 class Square(Spec, frozen=True, tag="square"):
-    """q^2 and q h of an opened value, shared."""
+    """q^2 and q h of an opened value, shared; the latter if it was lifted."""
 
     shape: Shape
     opened: MaskRef
-    shift: int
+    width: int
+    bits: int
 
-    def fields(self, role: Role, ring_bits: int) -> tuple[Field, ...]:
-        shared: list[tuple[str, Shape, int]] = [("qq", self.shape, ring_bits)]
-        if self.shift:
-            shared.append(("qh", self.shape, self.shift))
-        return _shared(role, shared)
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        qq, qh = ("qq", self.shape, self.bits), ("qh", self.shape, self.bits - self.width)
+        return _shared(role, [qq, qh])
 
 
 class Product(Spec, frozen=True, tag="product"):
-    """The products of two opened values' q and h, shared. An axis of b may be 1; it is repeated."""
+    """The products of two opened values' q and h, shared. An axis of b may be 1; it is repeated.
+
+    ``a_width`` and ``b_width`` are the rings they were lifted from; None for one that was not.
+    """
 
     shape: Shape
+    bits: int
     a: MaskRef
     b: MaskRef
-    a_shift: int
-    b_shift: int
+    a_width: int | None
+    b_width: int | None
 
-    def fields(self, role: Role, ring_bits: int) -> tuple[Field, ...]:
-        shared: list[tuple[str, Shape, int]] = [("qq", self.shape, ring_bits)]
-        if self.b_shift:
-            shared.append(("qh", self.shape, self.b_shift))
-        if self.a_shift:
-            shared.append(("hq", self.shape, self.a_shift))
-        # h_a h_b comes with 2^(2k - shifts), which is 0 in the ring until the shifts exceed k.
-        if self.a_shift and self.b_shift and self.a_shift + self.b_shift > ring_bits:
-            shared.append(("hh", self.shape, self.a_shift + self.b_shift - ring_bits))
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        shared: list[tuple[str, Shape, int]] = [("qq", self.shape, self.bits)]
+        # h_a comes with 2^(a_width), which is 0 in a ring of no more bits; h_a h_b alike.
+        if self.b_width is not None:
+            shared.append(("qh", self.shape, self.bits - self.b_width))
+        if self.a_width is not None:
+            shared.append(("hq", self.shape, self.bits - self.a_width))
+            if self.b_width is not None:
+                shared.append(("hh", self.shape, self.bits - self.a_width - self.b_width))
         return _shared(role, shared)
 
 
 class MatMul(Spec, frozen=True, tag="matmul"):
-    """rho_a rho_b of two opened matrices (shift 0), shared; ``inner`` is the length summed over."""
+    """rho_a rho_b of two opened matrices, shared; ``inner`` is the length summed over."""
 
     shape: Shape
+    bits: int
     inner: int
     a: MaskRef
     b: MaskRef
 
-    def fields(self, role: Role, ring_bits: int) -> tuple[Field, ...]:
-        return _shared(role, [("product", self.shape, ring_bits)])
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        return _shared(role, [("product", self.shape, self.bits)])
 
 
 class Lookup(Spec, frozen=True, tag="lookup"):
@@ -202,7 +192,7 @@ class Lookup(Spec, frozen=True, tag="lookup"):
     index: MaskRef
     payload: MaskRef | None = None
 
-    def fields(self, role: Role, ring_bits: int) -> tuple[Field, ...]:
+    def fields(self, role: Role) -> tuple[Field, ...]:
         return (
             Field("key", (self.count, 2), 64, Source.SEED),
             Field("seed_words", (self.count, self.bits, 2), 64, Source.DEALT),
@@ -211,14 +201,14 @@ class Lookup(Spec, frozen=True, tag="lookup"):
         )
 
 
-AnySpec = Preshare | Linear | Truncate | Open | Square | Product | MatMul | Lookup
+AnySpec = Preshare | Linear | Open | Square | Product | MatMul | Lookup
 
 
-def dealt_bytes(spec: Spec, role: Role, ring_bits: int) -> int:
+def dealt_bytes(spec: Spec, role: Role) -> int:
     """Bytes that the dealer sends to ``role`` for this correlation."""
-    return sum(f.nbytes for f in spec.fields(role, ring_bits) if f.source is Source.DEALT)
+    return sum(f.nbytes for f in spec.fields(role) if f.source is Source.DEALT)
 
 
-def correction_bytes(spec: Spec, ring_bits: int) -> int:
+def correction_bytes(spec: Spec) -> int:
     """Bytes that the client sends to the server, offline, for this correlation."""
-    return sum(f.nbytes for f in spec.fields(SERVER, ring_bits) if f.source is Source.CORRECTION)
+    return sum(f.nbytes for f in spec.fields(SERVER) if f.source is Source.CORRECTION)

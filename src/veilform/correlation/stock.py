@@ -8,7 +8,6 @@ from veilform.correlation.manifest import Manifest, layout
 from veilform.correlation.material import Material
 from veilform.correlation.specs import AnySpec, Source
 from veilform.errors import StockError
-from veilform.ring import Ring
 from veilform.roles import Role
 
 Received = list[dict[str, memoryview]]
@@ -24,7 +23,7 @@ def cut(manifest: Manifest, role: Role, dealt: Any, corrections: Any = b"") -> R
     for source, data in ((Source.DEALT, dealt), (Source.CORRECTION, corrections)):
         view, start = memoryview(data), 0
         for fields, spec in zip(received, manifest.specs, strict=True):
-            for name, size in layout(spec, role, manifest.ring_bits, source):
+            for name, size in layout(spec, role, source):
                 fields[name] = view[start : start + size]
                 start += size
         if start != view.nbytes:
@@ -41,7 +40,6 @@ class Stock:
     def __init__(self, role: Role, manifest: Manifest, seed: bytes, received: Received) -> None:
         self.role = role
         self.manifest = manifest
-        self.ring = Ring(manifest.ring_bits)
         self._seed = seed
         self._received: list[dict[str, memoryview] | None] = list(received)
         self._next = 0
@@ -64,7 +62,7 @@ class Stock:
                 f"the run asks for {spec.name} where the stock has {expected.name}; "
                 "model and stock do not belong together"
             )
-        return Material(spec, self.role, self.manifest.ring_bits, self._seed, received)
+        return Material(spec, self.role, self._seed, received)
 
     def __repr__(self) -> str:
         return f"Stock({self.role.value}, taken {self._next} of {len(self.manifest.specs)})"

@@ -14,7 +14,6 @@ from veilform.drive.alternate import Ran, alternate
 from veilform.protocol.effects import Protocol
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT, SERVER, Role
-from veilform.words import pack
 
 Program = Callable[[Party], Protocol[Any]]
 
@@ -36,9 +35,7 @@ def deal_stocks(
     for parts in Dealing(manifest, seeds, masked or {}).run():
         for role in dealt:
             dealt[role] += parts[role]
-    ahead = [
-        pack(c, manifest.ring_bits) for c in corrections(manifest, seeds[CLIENT], common or {})
-    ]
+    ahead = corrections(manifest, seeds[CLIENT], common or {})
     return {
         CLIENT: Stock(
             CLIENT, manifest, seeds[CLIENT], cut(manifest, CLIENT, b"".join(dealt[CLIENT]))
@@ -54,8 +51,7 @@ def deal_stocks(
 
 def run(programs: Mapping[Role, Program], stocks: Mapping[Role, Stock]) -> Ran:
     """Runs one program a role, with ready stocks."""
-    ring = next(iter(stocks.values())).ring
-    parties = {role: Party(role, ring) for role in (CLIENT, SERVER)}
+    parties = {role: Party(role) for role in (CLIENT, SERVER)}
     return alternate(
         {role: programs[role](parties[role]) for role in parties},
         {role: stocks[role].take for role in parties},

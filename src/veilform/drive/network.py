@@ -32,7 +32,7 @@ def run(
     """
     manifest = stock.manifest
     sizes = iter(manifest.down if stock.role is CLIENT else manifest.up)
-    steps = execute(stock.role, program(Party(stock.role, stock.ring)), stock.take)
+    steps = execute(stock.role, program(Party(stock.role)), stock.take)
     message: Any = None
     while True:
         try:

@@ -17,21 +17,21 @@ from veilform.drive.alternate import alternate
 from veilform.protocol.cost import Cost, Entry
 from veilform.protocol.effects import Protocol, Transfer
 from veilform.protocol.party import Party
-from veilform.ring import RING64, Ring, Words
+from veilform.ring import Words
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.shapes import Abstract
-from veilform.values import Array, Weight
+from veilform.values import Array, Opened, Weight
 from veilform.words import packed_size
 
 
 class ShapeParty(Party):
     """A party that computes shapes."""
 
-    def _matmul(self, a: Array, b: Any) -> Array:
+    def _matmul(self, a: Array, b: Any, bits: int) -> Array:
         return Abstract((*a.shape[:-1], b.shape[-1]))
 
-    def apply(self, x: Array, weight: Weight) -> Array:
-        return self.matmul(x, weight) if len(weight.shape) == 2 else x
+    def apply(self, x: Array, weight: Weight, bits: int) -> Array:
+        return self.matmul(x, weight, bits) if len(weight.shape) == 2 else x
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         return Abstract(shape)
@@ -39,15 +39,13 @@ class ShapeParty(Party):
     def repeat(self, x: Array, shape: tuple[int, ...]) -> Array:
         return Abstract(shape)
 
-    def opened_share(self, y: Array, shift: int, q: Array, h: Array | None) -> Array:
-        return y
+    def opened_share(self, x: Opened) -> Array:
+        return x.y
 
-    def opened_square(
-        self, y: Array, shift: int, q: Array, h: Array | None, **shares: Any
-    ) -> Array:
-        return y
+    def opened_square(self, x: Opened, **shares: Any) -> Array:
+        return x.y
 
-    def opened_product(self, a: Any, b: Any, **shares: Any) -> Array:
+    def opened_product(self, a: Opened, b: Opened, **shares: Any) -> Array:
         return a.y
 
     def lookup(self, keys: Mapping[str, Words], bits: int, index: Array, table: Words) -> Array:
@@ -85,13 +83,10 @@ class Trace:
     entries: tuple[Entry, ...]
     total: Cost
     results: dict[Role, Any]
-    ring_bits: int
 
     def manifest(self, model: str, batch: int, length: int, weights: str = "") -> Manifest:
         """The manifest that binds this trace to a model, its masked weights, and an input shape."""
-        return Manifest(
-            model, weights, self.ring_bits, batch, length, self.specs, self.up, self.down
-        )
+        return Manifest(model, weights, batch, length, self.specs, self.up, self.down)
 
     @property
     def messages(self) -> int:
@@ -112,13 +107,13 @@ class Trace:
         )
 
 
-def trace(program: Callable[[Party], Protocol[Any]], ring: Ring = RING64) -> Trace:
+def trace(program: Callable[[Party], Protocol[Any]]) -> Trace:
     """Runs ``program`` for both roles on shapes.
 
     Raises:
         AssertionError: when a protocol's declared cost is not what it did, or the parties differ.
     """
-    parties = {role: ShapeParty(role, ring) for role in (CLIENT, SERVER)}
+    parties = {role: ShapeParty(role) for role in (CLIENT, SERVER)}
     taken: dict[Role, list[AnySpec]] = {role: [] for role in parties}
     for party in parties.values():
         party.ledger = []
@@ -126,7 +121,7 @@ def trace(program: Callable[[Party], Protocol[Any]], ring: Ring = RING64) -> Tra
     def taker(role: Role) -> Callable[[AnySpec], dict[str, Array]]:
         def take(spec: AnySpec) -> dict[str, Array]:
             taken[role].append(spec)
-            return {field.name: Abstract(field.shape) for field in spec.fields(role, ring.bits)}
+            return {field.name: Abstract(field.shape) for field in spec.fields(role)}
 
         return take
 
@@ -149,7 +144,7 @@ def trace(program: Callable[[Party], Protocol[Any]], ring: Ring = RING64) -> Tra
         total = total.plus(entry.counted)
     up, down = (tuple(sum(parts) for parts in ran.sent[role]) for role in (CLIENT, SERVER))
     assert (sum(up), sum(down)) == (total.up, total.down), "a transfer has no declared cost"
-    return Trace(tuple(taken[CLIENT]), up, down, entries, total, ran.results, ring.bits)
+    return Trace(tuple(taken[CLIENT]), up, down, entries, total, ran.results)
 
 
 def _joined(client: Entry, server: Entry) -> Entry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from veilform.masks import Columns, Heads, Transpose
-from veilform.nn.scales import HIDDEN, SCORE, WEIGHT, AttentionScales
+from veilform.nn.scales import SCORE, AttentionScales
 from veilform.protocol.effects import Protocol, together
 from veilform.protocol.linear import linear
 from veilform.protocol.lookup import Interpolated, interpolate
@@ -13,6 +13,8 @@ from veilform.protocol.multiply import matmul, multiply, square
 from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
 from veilform.protocol.share import preshare
+from veilform.protocol.truncate import drop
+from veilform.ring import WORD, constant
 from veilform.values import Additive, Array, Opened, Preshared, Weight
 
 OFFSET = 5
@@ -44,33 +46,47 @@ def attend(
     Args:
         x: (B, S, D) at scale HIDDEN.
         mask: (B, S, 1), masked by the client.
+
+    Returns:
+        (B, S, D), in a ring of ``scales.projected`` bits.
     """
     batch, length, width = x.shape
-    projected = yield from linear(me, [(x, weights.qkv)], weights.qkv_bias)
+    projected = yield from linear(me, [(x, weights.qkv)], scales.qkv, weights.qkv_bias)
     q, k, v = (
         projected.view(Columns(i * width, (i + 1) * width)).view(Heads(heads)) for i in range(3)
     )
+    raw = scales.score + scales.score_shift
     open_q, open_k, open_v = yield from together(
-        open_value(me, q), open_value(me, k), open_value(me, v, scales.value_shift)
+        open_value(me, drop(me, q, scales.query_shift, raw)),
+        open_value(me, drop(me, k, scales.query_shift, raw)),
+        open_value(me, drop(me, v, scales.value_shift, scales.value), scales.weighted),
     )
     scores = yield from matmul(me, open_q, open_k.view(Transpose()))
     shifted = scores.share
     if me.lead:
-        shifted = shifted + me.ring.constant(OFFSET << 2 * (HIDDEN + WEIGHT))
+        shifted = shifted + constant(OFFSET << (scales.score_shift + SCORE))
     masked = yield from multiply(me, open_v, mask.view(Heads(1)))
 
-    shift = 2 * (HIDDEN + WEIGHT) - SCORE
-    opened_scores = yield from open_value(me, Additive(shifted), shift)
+    score = drop(me, Additive(shifted, scores.bits), scales.score_shift)
+    squared = scales.weighted + scales.square_shift
+    opened_scores = yield from open_value(me, score, squared)
     numerators = yield from square(me, opened_scores)
-    open_e, open_masked = yield from together(open_value(me, numerators), open_value(me, masked))
+    open_e, open_masked = yield from together(
+        open_value(me, drop(me, numerators, scales.square_shift)), open_value(me, masked)
+    )
     context = yield from matmul(me, open_e, open_masked)
     denominator = yield from matmul(me, open_e, mask.view(Heads(1)))
 
     open_context, inverse = yield from together(
-        open_value(me, context, scales.context_shift), interpolate(me, denominator, scales.table)
+        open_value(me, drop(me, context, scales.context_shift, scales.context), WORD),
+        interpolate(me, denominator, scales.table),
     )
     checks.append(inverse)
-    open_inverse = yield from open_value(me, inverse.value, scales.reciprocal_shift)
-    result = yield from multiply(me, open_context, open_inverse)
+    reciprocal = drop(me, inverse.value, scales.reciprocal_shift, scales.reciprocal)
+    open_inverse = yield from open_value(me, reciprocal, WORD)
+    result = drop(
+        me, (yield from multiply(me, open_context, open_inverse)), scales.output_shift,
+        scales.projected,
+    )  # fmt: skip
     merged = result.share.swapaxes(1, 2).reshape(batch, length, width)
-    return (yield from preshare(me, Additive(merged)))
+    return (yield from preshare(me, Additive(merged, result.bits)))

@@ -12,7 +12,8 @@ from veilform.protocol.multiply import multiply, square
 from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
 from veilform.protocol.share import preshare
-from veilform.protocol.truncate import truncate
+from veilform.protocol.truncate import drop
+from veilform.ring import WORD
 from veilform.values import Additive, Preshared
 
 
@@ -28,14 +29,18 @@ def normalise(
     Args:
         x: (B, S, D) at ``scales.input``.
         checks: takes the range check of this layer.
+
+    Returns:
+        (B, S, D), in a ring of ``scales.output`` bits.
     """
-    centred = yield from open_value(me, x.view(Centre()), scales.centre_shift)
+    c = drop(me, x.view(Centre()), scales.centre_shift, scales.centred)
+    centred = yield from open_value(me, c, WORD)
     squares = yield from square(me, centred)
     total = squares.share.sum(-1, keepdims=True)
     if me.lead:
         total = total + np.uint64(scales.epsilon)
-    root = yield from interpolate(me, Additive(me.ring.reduce(total)), scales.table)
+    root = yield from interpolate(me, Additive(total, WORD), scales.table)
     checks.append(root)
-    opened = yield from open_value(me, root.value, scales.rsqrt_shift)
-    wide = yield from multiply(me, centred, opened)
-    return (yield from truncate(me, (yield from preshare(me, wide)), scales.output_shift))
+    root_value = drop(me, root.value, scales.root_shift, scales.root)
+    wide = yield from multiply(me, centred, (yield from open_value(me, root_value, WORD)))
+    return (yield from preshare(me, drop(me, wide, scales.output_shift, scales.output)))

@@ -21,8 +21,10 @@ WEIGHT = 13
 """Scale of the weights that make queries, keys, values, and the inner feed-forward."""
 WORDS = 16
 """Scale of a private embedding's rows."""
-SCORE = 12
-"""Scale of an attention score once truncated; its square is at twice that."""
+SCORE = 10
+"""Scale of an attention score once truncated."""
+NUMERATOR = 9
+"""Scale of a squared score, as it weighs the values."""
 TOLERANCE = 0.005
 """Largest relative error of a reciprocal or a root, met at the low end of its widened range alone:
 it falls with the square of the input, so within the measured range it is a quarter at most."""
@@ -31,7 +33,7 @@ LOGIT = 14
 CLASSIFIER = 14
 """Scale of the classifier's weights."""
 POOL = 20
-"""Scale of the client's pooling weights."""
+"""Finest scale of the client's pooling weights."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -48,20 +50,28 @@ class NormScales(msgspec.Struct, frozen=True):
     Attributes:
         width: d, the length of a row.
         input: scale of the row.
+        ring: bits of the row's ring, which holds d times the row.
         centre_shift: drops bits of the centred row times d.
+        centred: bits of its ring then.
         epsilon: added to the sum of squares, in its units.
         sum_of_squares: window of that sum.
-        rsqrt_shift: drops bits of sqrt(d / sum).
+        root_shift: drops bits of sqrt(d / sum).
+        root: bits of its ring then.
         output_shift: brings the product to scale HIDDEN.
+        output: bits of the result's ring.
     """
 
     width: int
     input: int
+    ring: int
     centre_shift: int
+    centred: int
     epsilon: int
     sum_of_squares: Window
-    rsqrt_shift: int
+    root_shift: int
+    root: int
     output_shift: int
+    output: int
 
     @property
     def table(self) -> tables.Table:
@@ -70,64 +80,135 @@ class NormScales(msgspec.Struct, frozen=True):
 
 
 class AttentionScales(msgspec.Struct, frozen=True):
-    """One attention layer.
+    """One attention layer. Rings are given by their bits.
 
     Attributes:
+        qkv: ring of queries, keys and values as they leave their linear layer.
+        query_shift: drops bits of queries and keys.
+        score_shift: drops bits of the scores.
+        score: ring of the scores then.
+        square_shift: drops bits of their squares.
         value_shift: drops bits of the values, from HIDDEN + WEIGHT.
+        value: ring of the values then.
+        weighted: ring of squares and masked values, of their products, and of the denominator.
         mask_bits: the client's mask is round(2^mask_bits / tokens) at tokens, 0 at padding.
         denominator: window of the masked sum of squared scores.
         context_shift: drops bits of the weighted sum of values.
+        context: ring of it then.
         reciprocal_shift: drops bits of the reciprocal of the denominator.
+        reciprocal: ring of it then.
+        output_shift: drops bits of the context over the denominator.
         output: scale of the result.
+        projected: ring of the result, and of the output projection.
         weight: scale of the output projection's weights.
     """
 
+    qkv: int
+    query_shift: int
+    score_shift: int
+    score: int
+    square_shift: int
     value_shift: int
+    value: int
+    weighted: int
     mask_bits: int
     denominator: Window
     context_shift: int
+    context: int
     reciprocal_shift: int
+    reciprocal: int
+    output_shift: int
     output: int
+    projected: int
     weight: int
 
     @property
     def table(self) -> tables.Table:
-        """2^(2 SCORE) / x over the window: the reciprocal of the denominator as a real number."""
-        return reciprocal_table(self.denominator)
+        """2^NUMERATOR / x over the window: the reciprocal of the denominator as a real number."""
+        return reciprocal_table(self.denominator, self.weighted)
+
+
+class FeedForwardScales(msgspec.Struct, frozen=True):
+    """One feed-forward block.
+
+    Attributes:
+        inner: bits of the ring of the inner elements at scale HIDDEN.
+        square_shift: drops bits of their squares, from 2 HIDDEN.
+        outer: scale of the outer weights.
+        output: bits of the ring of the squares, and of what the outer weights make of them.
+    """
+
+    inner: int
+    square_shift: int
+    outer: int
+    output: int
+
+    @property
+    def squares(self) -> int:
+        """Scale of the squares."""
+        return 2 * HIDDEN - self.square_shift
 
 
 class LayerScales(msgspec.Struct, frozen=True):
-    """One encoder layer; ``outer`` is the scale of the outer feed-forward's weights."""
+    """One encoder layer."""
 
     attention: AttentionScales
     attention_norm: NormScales
-    outer: int
+    feedforward: FeedForwardScales
     feedforward_norm: NormScales
 
 
 class PoolerScales(msgspec.Struct, frozen=True):
     """The [CLS] pooler: tanh on [-limit, limit], in units of the wire.
 
-    ``bound`` holds |input| + 2 limit.
+    ``bound`` holds |input| + 2 limit; ``ring`` are the bits of the input's ring, and ``output``
+    those of the result, once ``shift`` bits are dropped.
     """
 
     limit: int
     bound: int
+    ring: int
     shift: int
 
     @property
     def table(self) -> tables.Table:
         """tanh of x - 2 limit, x in units of HIDDEN + WEIGHT."""
-        return tanh_table(self.limit, self.bound)
+        return tanh_table(self.limit, self.bound, self.ring)
+
+
+class HeadScales(msgspec.Struct, frozen=True):
+    """Pooling and classifier.
+
+    Attributes:
+        pool: scale of the client's pooling weights round(2^pool / tokens); 0 with a [CLS] pooler.
+        ring: bits of the ring of the pooled row, and of the classifier's output.
+        shift: drops bits of that, down to scale LOGIT.
+    """
+
+    pool: int
+    ring: int
+    shift: int
 
 
 class Scales(msgspec.Struct, frozen=True):
-    """All of a model's scales for one padded length. ``embedding``: if it is private."""
+    """All of a model's scales for one padded length.
+
+    Attributes:
+        input: bits of the ring in which the client's rows enter.
+        embedding: if it is private.
+    """
 
     length: int
+    input: int
     layers: tuple[LayerScales, ...]
+    head: HeadScales
     embedding: NormScales | None = None
     pooler: PoolerScales | None = None
+
+    @property
+    def mask(self) -> int:
+        """Bits of the ring of the client's padding mask."""
+        return max(layer.attention.weighted for layer in self.layers)
 
 
 @functools.lru_cache(maxsize=256)
@@ -140,16 +221,21 @@ def rsqrt_table(width: int, window: Window) -> tables.Table:
 
 
 @functools.lru_cache(maxsize=256)
-def reciprocal_table(window: Window) -> tables.Table:
-    """2^(2 SCORE) / x."""
-    top = 2.0 ** (2 * SCORE)
+def reciprocal_table(window: Window, ring: int) -> tables.Table:
+    """2^NUMERATOR / x."""
+    top = 2.0**NUMERATOR
     return tables.fit(
-        lambda x: top / x, window.lowest, window.highest, window.bound, tolerance=TOLERANCE
+        lambda x: top / x,
+        window.lowest,
+        window.highest,
+        window.bound,
+        tolerance=TOLERANCE,
+        ring=ring,
     )
 
 
 @functools.lru_cache(maxsize=64)
-def tanh_table(limit: int, bound: int) -> tables.Table:
+def tanh_table(limit: int, bound: int, ring: int) -> tables.Table:
     """tanh((x - 2 limit) / 2^(HIDDEN + WEIGHT)) for x in [limit, 3 limit], to an absolute 2^-11."""
     unit = 2.0 ** -(HIDDEN + WEIGHT)
     return tables.fit(
@@ -159,4 +245,5 @@ def tanh_table(limit: int, bound: int) -> tables.Table:
         bound,
         tolerance=2.0**-11,
         magnitude=1.0,
+        ring=ring,
     )

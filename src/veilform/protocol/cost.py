@@ -53,13 +53,13 @@ class Entry(NamedTuple):
     counted: Cost
 
 
-def cost_of(effect: Effect, ring_bits: int) -> Cost:
+def cost_of(effect: Effect) -> Cost:
     """The bytes of one effect, by direction."""
     if isinstance(effect, Take):
         return Cost(
-            dealt_client=dealt_bytes(effect.spec, CLIENT, ring_bits),
-            dealt_server=dealt_bytes(effect.spec, SERVER, ring_bits),
-            correction=correction_bytes(effect.spec, ring_bits),
+            dealt_client=dealt_bytes(effect.spec, CLIENT),
+            dealt_server=dealt_bytes(effect.spec, SERVER),
+            correction=correction_bytes(effect.spec),
         )
     moved = transfers_of(effect)
     return Cost(
@@ -108,7 +108,7 @@ def _counted(party: Party, name: str, declared: Cost, run: Protocol[T]) -> Proto
             result: T = stop.value
             return result
         work += party.multiply_adds - before
-        counted = counted.plus(cost_of(effect, party.ring.bits))
+        counted = counted.plus(cost_of(effect))
         reply = yield effect
 
 

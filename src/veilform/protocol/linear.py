@@ -19,6 +19,7 @@ from veilform.masks import MaskRef
 from veilform.protocol.cost import Cost, dealt, declares
 from veilform.protocol.effects import Protocol, Take
 from veilform.protocol.party import Party
+from veilform.ring import reduce
 from veilform.roles import CLIENT, SERVER
 from veilform.values import Array, Preshared, Weight
 
@@ -30,8 +31,8 @@ def _out_shape(terms: Terms) -> tuple[int, ...]:
     return (*x.shape[:-1], weight.shape[-1])
 
 
-def _linear_cost(me: Party, terms: Terms, bias: Array | None = None) -> Cost:
-    out = dealt(_out_shape(terms), me.ring.bits)
+def _linear_cost(me: Party, terms: Terms, bits: int, bias: Array | None = None) -> Cost:
+    out = dealt(_out_shape(terms), bits)
     work = sum(math.prod(x.shape) * w.shape[1] for x, w in terms if len(w.shape) == 2)
     return Cost(
         dealt_server=out,
@@ -41,21 +42,27 @@ def _linear_cost(me: Party, terms: Terms, bias: Array | None = None) -> Cost:
 
 
 @declares(_linear_cost)
-def linear(me: Party, terms: Terms, bias: Array | None = None) -> Protocol[Preshared]:
-    """Z = sum_i X_i W_i + b; a vector weight multiplies elementwise.
+def linear(me: Party, terms: Terms, bits: int, bias: Array | None = None) -> Protocol[Preshared]:
+    """Z = sum_i X_i W_i + b mod 2^bits; a vector weight multiplies elementwise.
 
     Args:
-        terms: inputs (..., in) with weights (in, out) or (out,).
+        terms: inputs (..., in), in rings of ``bits`` bits or more; weights (in, out) or (out,).
+        bits: of the ring of Z.
         bias: the server's, at the scale of Z; None elsewhere.
+
+    Raises:
+        ValueError: an input lives in a smaller ring.
     """
+    if any(x.bits < bits for x, _ in terms):
+        raise ValueError(f"a linear layer in a ring of {bits} bits has an input of fewer")
     name, shape = me.fresh("linear"), _out_shape(terms)
     described = tuple(specs.Term(x.mask, x.shape, w.name, w.shape) for x, w in terms)
-    taken = yield Take(specs.Linear(name, shape, described))
+    taken = yield Take(specs.Linear(name, shape, bits, described))
     if me.role is CLIENT:
-        return Preshared(taken["mask"], MaskRef(name))
+        return Preshared(taken["mask"], MaskRef(name), bits)
     z = taken["correction"] - taken["share"]
     for x, weight in terms:
-        z = z + me.apply(x.share, weight)
+        z = z + me.apply(x.share, weight, bits)
     if bias is not None:
         z = z + bias
-    return Preshared(me.ring.reduce(z), MaskRef(name))
+    return Preshared(reduce(z, bits), MaskRef(name), bits)

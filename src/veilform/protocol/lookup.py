@@ -27,7 +27,7 @@ from veilform.protocol.opening import Index, open_index, open_value
 from veilform.protocol.party import Party
 from veilform.protocol.share import reveal
 from veilform.protocol.tables import Table
-from veilform.ring import Words
+from veilform.ring import WORD, Words
 from veilform.roles import SERVER
 from veilform.values import Additive, Array, Preshared
 
@@ -53,7 +53,7 @@ def select(
     shape = index.y.shape
     count = int(np.prod(shape, dtype=np.int64))
     taken = yield Take(specs.Lookup(me.fresh("lookup"), count, index.bits, index.mask, payload))
-    out = me.ring.reduce(me.lookup(taken, index.bits, index.y.reshape(-1), table))
+    out = me.lookup(taken, index.bits, index.y.reshape(-1), table)
     out = out.reshape(*shape, table.shape[1], 2)
     return out[..., 0], None if payload is None else out[..., 1]
 
@@ -71,8 +71,11 @@ class Interpolated(NamedTuple):
 
 
 def interpolate(me: Party, x: Additive, table: Table) -> Protocol[Interpolated]:
-    """f(x) elementwise by the table; |multiplier x| must be below the table's bound."""
-    scaled = Additive(me.ring.reduce(x.share * np.uint64(table.multiplier)))
+    """f(x) elementwise by a table for x's ring; |multiplier x| must be below its bound.
+
+    The result lives in x's ring, too.
+    """
+    scaled = Additive(x.share * np.uint64(table.multiplier), x.bits)
     opened, low, *beyond = yield from together(
         open_value(me, scaled),
         open_index(me, scaled, table.low, table.bits),
@@ -91,7 +94,7 @@ def interpolate(me: Party, x: Additive, table: Table) -> Protocol[Interpolated]:
         outside = outside + column[..., 0]
     checks = (1 + len(seen)) * int(np.prod(x.shape, dtype=np.int64))
     outside = outside.reshape(1, -1).sum(-1)
-    return Interpolated(Additive(me.ring.reduce(value)), Additive(outside), checks)
+    return Interpolated(Additive(value, x.bits), Additive(outside, WORD), checks)
 
 
 def reveal_checked(
@@ -117,13 +120,13 @@ def reveal_checked(
     if bits > MOST_CHECK_BITS:
         raise InputError(f"{checks} range checks in one run are too many; use a smaller batch")
     name = me.fresh("noise")
-    yield Take(specs.Open(name, x.shape, me.ring.bits, 0, (SERVER,)))
+    yield Take(specs.Open(name, x.shape, x.bits, x.bits, (SERVER,)))
     # One key an element of x, as each has a mask of its own.
-    index = yield from open_index(me, Additive(me.repeat(total, x.shape)), 0, bits)
+    index = yield from open_index(me, Additive(me.repeat(total, x.shape), WORD), 0, bits)
     nonzero = np.ones((1 << bits, 1), np.uint64)
     nonzero[0] = 0
     flag, noise = yield from select(me, index, nonzero, MaskRef(name))
     assert noise is not None
-    shown = Additive(me.ring.reduce(x.share + noise[..., 0]))
-    both = yield from together(reveal(me, shown), reveal(me, Additive(flag[..., 0])))
+    shown = Additive(x.share + noise[..., 0], x.bits)
+    both = yield from together(reveal(me, shown), reveal(me, Additive(flag[..., 0], x.bits)))
     return both[0], both[1]

@@ -1,4 +1,4 @@
-"""Opening a value under a mask, truncated if wanted; opening bits of it as a table's index."""
+"""Opening a value under a mask, lifted to a larger ring if wanted; opening bits as an index."""
 
 from __future__ import annotations
 
@@ -11,46 +11,51 @@ from veilform.masks import MaskRef
 from veilform.protocol.cost import Cost, dealt, declares, sent
 from veilform.protocol.effects import BOTH, Protocol, Take, Transfer
 from veilform.protocol.party import Party
+from veilform.ring import WORD, offset, reduce
 from veilform.roles import CLIENT, SERVER
 from veilform.values import Additive, Array, Opened, Preshared
 
 
-def _open_cost(me: Party, x: Additive | Preshared, shift: int = 0) -> Cost:
-    size = sent(x.shape, me.ring.bits)
+def _open_cost(me: Party, x: Additive | Preshared, bits: int | None = None) -> Cost:
+    size = sent(x.shape, x.bits)
+    lifts = bits is not None and bits > x.bits
     return Cost(
         up=size if isinstance(x, Additive) else 0,
         down=size,
-        dealt_server=size + dealt(x.shape, shift) if shift else 0,
+        dealt_server=dealt(x.shape, bits) + dealt(x.shape, bits - x.bits) if lifts else 0,  # type: ignore[operator, arg-type]
     )
 
 
 @declares(_open_cost)
-def open_value(me: Party, x: Additive | Preshared, shift: int = 0) -> Protocol[Opened]:
-    """Both learn y = x + rho, or for a truncation y = x + 2^(k-2) + rho, where |x| < 2^(k-2).
+def open_value(me: Party, x: Additive | Preshared, bits: int | None = None) -> Protocol[Opened]:
+    """Both learn y = x + rho mod 2^x.bits; for more ``bits`` than x has, x is lifted to them.
 
+    A value of k bits that is lifted must satisfy |x| < 2^(k-2), and y = x + 2^(k-2) + rho.
     rho is uniform and known to the dealer alone: the sum of a mask of each party, or, for a
     preshared value, the server's mask minus the client's share. That costs nothing upwards.
     What each sees: one uniform array.
     """
-    ring, name = me.ring, me.fresh("open")
+    name, width = me.fresh("open"), x.bits
+    bits = width if bits is None else bits
+    lifts = bits > width
     preshared = isinstance(x, Preshared)
     senders = (SERVER,) if preshared else BOTH
     source = x.mask if isinstance(x, Preshared) else None
-    taken = yield Take(specs.Open(name, x.shape, ring.bits, shift, senders, source))
+    taken = yield Take(specs.Open(name, x.shape, width, bits, senders, source))
     if preshared and me.role is CLIENT:
-        y = yield Transfer(x.shape, ring.bits, senders)
-        q = ring.reduce(np.uint64(0) - x.share)
+        y = yield Transfer(x.shape, width, senders)
+        q = np.uint64(0) - x.share
     else:
         mine = x.share + taken["rho"]
-        if shift and me.lead:
-            mine = mine + ring.offset
-        mine = ring.reduce(mine)
-        theirs = yield Transfer(x.shape, ring.bits, senders, mine)
-        y = mine if preshared else ring.reduce(mine + theirs)
+        if lifts and me.lead:
+            mine = mine + offset(width)
+        theirs = yield Transfer(x.shape, width, senders, mine)
+        y = mine if preshared else mine + theirs
         q = taken["rho"]
-    if not shift:
-        return Opened(name, y, 0, q, None)
-    return Opened(name, y, shift, taken["q"], taken["h"])
+    if not lifts:
+        return Opened(name, reduce(y, width), 0, q, None, width)
+    shift = WORD - width
+    return Opened(name, y << np.uint64(shift), shift, taken["q"], taken["h"], bits)
 
 
 class Index(NamedTuple):
@@ -70,13 +75,17 @@ def _open_index_cost(me: Party, x: Additive, low: int, bits: int) -> Cost:
 def open_index(me: Party, x: Additive, low: int, bits: int) -> Protocol[Index]:
     """Opens i = floor(x / 2^low) mod 2^bits under a mask, or that minus 1; exact for low = 0.
 
-    The shares are shifted to the top of the ring, where what overflows falls off, and then down:
+    The shares are shifted to the top of the word, where what overflows falls off, and then down:
     only the carry out of the dropped low bits is lost, hence the 1.
+
+    Raises:
+        ValueError: x has fewer bits than low + bits.
     """
-    ring, k, name = me.ring, me.ring.bits, me.fresh("index")
-    taken = yield Take(specs.Open(name, x.shape, bits, 0, BOTH))
-    top = ring.reduce(x.share << np.uint64(k - low - bits))
-    modulus = np.uint64((1 << bits) - 1)
-    mine = ((top >> np.uint64(k - bits)) + taken["rho"]) & modulus
+    if low + bits > x.bits:
+        raise ValueError(f"bits {low} to {low + bits} of a value that has {x.bits}")
+    name = me.fresh("index")
+    taken = yield Take(specs.Open(name, x.shape, bits, bits, BOTH))
+    top = x.share << np.uint64(WORD - low - bits)
+    mine = (top >> np.uint64(WORD - bits)) + taken["rho"]
     theirs = yield Transfer(x.shape, bits, BOTH, mine)
-    return Index((mine + theirs) & modulus, bits, MaskRef(name))
+    return Index(reduce(mine + theirs, bits), bits, MaskRef(name))

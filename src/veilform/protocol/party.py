@@ -1,4 +1,4 @@
-"""A party's own computing: its role, its ring, and the kernels, with a count of multiply-adds."""
+"""A party's own computing: its role and the kernels, with a count of multiply-adds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from veilform import kernels
-from veilform.ring import RING64, Ring, Words
+from veilform.ring import WORD, Words, reduce
 from veilform.roles import SERVER, Role
-from veilform.values import Array, Weight
+from veilform.values import Array, Opened, Weight
 
 
 class Party:
@@ -18,14 +18,12 @@ class Party:
 
     Attributes:
         role: client or server.
-        ring: Z/2^64, or a small ring in exhaustive tests.
         lead: 1 at the server, 0 at the client: who adds a public constant to a sharing.
         multiply_adds: ring multiply-adds of matrix products so far.
     """
 
-    def __init__(self, role: Role, ring: Ring = RING64) -> None:
+    def __init__(self, role: Role) -> None:
         self.role = role
-        self.ring = ring
         self.lead = role is SERVER
         self.multiply_adds = 0
         self.ledger: list[Any] | None = None
@@ -37,19 +35,19 @@ class Party:
         self._names[kind] = number + 1
         return f"{kind}:{number}"
 
-    def matmul(self, a: Array, b: Any) -> Array:
-        """(..., m, k) by (..., k, n), or by a packed weight."""
+    def matmul(self, a: Array, b: Any, bits: int) -> Array:
+        """(..., m, k) by (..., k, n), or by a packed weight, mod 2^bits."""
         self.multiply_adds += math.prod(a.shape) * b.shape[-1]
-        return self.ring.reduce(self._matmul(a, b))
+        return self._matmul(a, b, bits)
 
-    def _matmul(self, a: Array, b: Any) -> Array:
-        return kernels.matmul(a, b)
+    def _matmul(self, a: Array, b: Any, bits: int) -> Array:
+        return reduce(kernels.matmul(a, b), bits)
 
-    def apply(self, x: Array, weight: Weight) -> Array:
-        """x times a weight: a matrix product, or elementwise for a vector."""
+    def apply(self, x: Array, weight: Weight, bits: int) -> Array:
+        """x times a weight: a matrix product, or elementwise for a vector, mod 2^bits."""
         if len(weight.shape) == 1:
-            return self.ring.reduce(x * weight.value)
-        return self.matmul(x, weight.value)
+            return x * weight.value
+        return self.matmul(x, weight.value, bits)
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         """An array of zeros."""
@@ -59,22 +57,20 @@ class Party:
         """x repeated to a larger shape by NumPy's rules."""
         return np.broadcast_to(x, shape)
 
-    def opened_share(self, y: Array, shift: int, q: Array, h: Array | None) -> Array:
+    def opened_share(self, x: Opened) -> Array:
         """This party's share of an opened value."""
-        return kernels.opened_share(y, shift, self.ring.bits, self.lead, q, h)
+        return kernels.opened_share(x.y, x.shift, WORD, self.lead, x.q, x.h)
 
-    def opened_square(
-        self, y: Array, shift: int, q: Array, h: Array | None, **shares: Any
-    ) -> Array:
+    def opened_square(self, x: Opened, **shares: Any) -> Array:
         """This party's share of its square; ``shares``: qq, qh."""
         return kernels.opened_square(
-            y, shift, self.ring.bits, self.lead, q, h, shares["qq"], shares.get("qh")
+            x.y, x.shift, WORD, self.lead, x.q, x.h, shares["qq"], shares.get("qh")
         )
 
-    def opened_product(self, a: Any, b: Any, **shares: Any) -> Array:
+    def opened_product(self, a: Opened, b: Opened, **shares: Any) -> Array:
         """This party's share of the product of two opened values; ``shares``: qq, qh, hq, hh."""
         return kernels.opened_product(
-            a.y, a.shift, b.y, b.shift, self.ring.bits, self.lead, a.q, a.h, b.q, b.h,
+            a.y, a.shift, b.y, b.shift, WORD, self.lead, a.q, a.h, b.q, b.h,
             shares["qq"], shares.get("qh"), shares.get("hq"), shares.get("hh"),
         )  # fmt: skip
 

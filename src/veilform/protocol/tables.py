@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veilform.errors import ModelError
-from veilform.fixed import LIMIT_BITS
-from veilform.ring import Words
+from veilform.ring import WORD, Words
 
 Real = npt.NDArray[np.float64]
 
@@ -74,6 +73,7 @@ class Table:
         checks: coarse look-ups that see inputs beyond the window, up to the bound.
         scale: fraction bits of the output.
         error: largest relative error of the output over the range.
+        ring: bits of the ring of the input, and of the output.
         lowest, highest: the range, in units of the unscaled input. Within it an input never counts
             as out of range; two cells or more beyond it, up to the bound, it always does.
     """
@@ -87,6 +87,7 @@ class Table:
     error: float
     lowest: int
     highest: int
+    ring: int
 
 
 def fit(
@@ -98,6 +99,7 @@ def fit(
     tolerance: float = 2.0**-11,
     magnitude: float | None = None,
     bits: int | None = None,
+    ring: int = WORD,
 ) -> Table:
     """The smallest table for ``function`` on [lowest, highest] with errors within ``tolerance``.
 
@@ -107,6 +109,7 @@ def fit(
         bound: |input| never exceeds this, whatever happens.
         magnitude: what the error is relative to; by default the output itself.
         bits: fixes the number of index bits.
+        ring: bits of the input's ring; |input| must be below 2^(ring - 2).
 
     Raises:
         ModelError: when no table of 2^16 cells is good enough, or the bound leaves the ring.
@@ -114,7 +117,7 @@ def fit(
     if not 0 < lowest < highest <= bound:
         raise ValueError(f"a range [{lowest}, {highest}] within {bound} makes no sense")
     for n in (bits,) if bits else range(6, MOST_BITS + 1):
-        table = _fit(function, lowest, highest, bound, n, magnitude)
+        table = _fit(function, lowest, highest, bound, n, magnitude, ring)
         if table and (bits or table.error <= tolerance):
             return table
     raise ModelError(
@@ -130,7 +133,9 @@ def _fit(
     bound: int,
     bits: int,
     magnitude: float | None,
+    ring: int,
 ) -> Table | None:
+    limit_bits = ring - 2
     # The window ends at 2^(low + bits). The coarse check lets pass what is a quarter of it below 0
     # and looks like the last quarter to the fine one, or a cell less: the range must end before.
     room = 3 * 2 ** (bits - 2) - 1
@@ -138,8 +143,8 @@ def _fit(
     multiplier = max(1, ((room << low) - 1) // highest)
     while low and multiplier >= 16:
         low, multiplier = low - 1, multiplier // 2
-    multiplier = min(multiplier, (2**LIMIT_BITS - 1) // bound)
-    if not multiplier or low + bits + 2 > LIMIT_BITS:
+    multiplier = min(multiplier, (2**limit_bits - 1) // bound)
+    if not multiplier or low + bits + 2 > limit_bits:
         raise ModelError("a value's bound leaves the ring; lower its scale")
     first = (lowest * multiplier >> low) - 1
     last = highest * multiplier >> low
@@ -164,7 +169,7 @@ def _fit(
         float(np.abs(function(stop)).max()),
         float(np.abs(function(start)).max()),
     )
-    scale = LIMIT_BITS - 3 - math.ceil(math.log2(largest))
+    scale = limit_bits - 3 - math.ceil(math.log2(largest))
     rounded = np.zeros((2**bits, 2), np.float64)
     rounded[inside, 1] = np.rint(slope * 2.0**scale / multiplier)
     # Fitted after the slope is rounded: that error then grows from the cell's middle, not from 0.
@@ -189,6 +194,7 @@ def _fit(
         error,
         lowest,
         highest,
+        ring,
     )
 
 

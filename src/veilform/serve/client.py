@@ -33,7 +33,6 @@ from veilform.roles import CLIENT
 from veilform.serve import messages as say
 from veilform.serve.server import DEALING_S
 from veilform.transport import Channel, Kind, PeerError, Traffic
-from veilform.words import pack
 
 Logits = npt.NDArray[np.float64]
 
@@ -140,9 +139,7 @@ class Client(Closing):
             say.Offer(dealt.stock, manifest.digest, shape.batch, shape.length)
         )
         ahead = corrections(manifest, dealt.seed, self._common)
-        self._server.send_bulk(
-            (pack(words, manifest.ring_bits) for words in ahead), manifest.correction_bytes
-        )
+        self._server.send_bulk(ahead, manifest.correction_bytes)
         stored = self._server.receive_control(say.Stored, timeout_s=DEALING_S)
         if stored.stock != dealt.stock:
             raise ProtocolError("the server stored another stock than it was offered")

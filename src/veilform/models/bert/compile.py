@@ -13,7 +13,7 @@ from veilform.models.bert import names
 from veilform.models.bert.bounds import Affine, Gain, Tensors
 from veilform.models.bert.config import BertConfig
 from veilform.models.bert.secure import ServerWeights
-from veilform.nn.scales import CLASSIFIER, HIDDEN, POOL, WEIGHT, WORDS, Scales
+from veilform.nn.scales import CLASSIFIER, HIDDEN, WEIGHT, WORDS, Scales
 from veilform.ring import Words
 
 Real = npt.NDArray[np.float64]
@@ -72,13 +72,14 @@ def _tensors(
         inner, outer = affine(names.INNER).after(middle), affine(names.OUT)
         yield name + "inner", inner.weight, WEIGHT
         yield "+" + name + "inner", inner.bias + 1, wide
-        out = 2 * HIDDEN + 3 + layer.outer
-        rounded = np.rint(outer.weight * 2.0**layer.outer) * 2.0**-layer.outer
-        yield name + "outer", rounded / 8, layer.outer + 3
+        scale = layer.feedforward.outer
+        out = layer.feedforward.squares + 3 + scale
+        rounded = np.rint(outer.weight * 2.0**scale) * 2.0**-scale
+        yield name + "outer", rounded / 8, scale + 3
         yield "+" + name + "outer", outer.bias + 3 / 8 * rounded.sum(0) + middle.bias, out
         yield name + "feedforward_gain", middle.gain, out - HIDDEN
         before = Gain.read(tensors, names.layer(i, names.OUT_NORM))
-    yield from _head(config, tensors, before)
+    yield from _head(config, tensors, before, scales.head.pool)
 
 
 def _embedding(tensors: Tensors, scales: Scales) -> Iterator[tuple[str, Real, int]]:
@@ -89,14 +90,15 @@ def _embedding(tensors: Tensors, scales: Scales) -> Iterator[tuple[str, Real, in
     yield "+words", positions[: scales.length] + types[0], WORDS
 
 
-def _head(config: BertConfig, tensors: Tensors, before: Gain) -> Iterator[tuple[str, Real, int]]:
-    pooled = HIDDEN + POOL
+def _head(
+    config: BertConfig, tensors: Tensors, before: Gain, pool: int
+) -> Iterator[tuple[str, Real, int]]:
+    pooled = HIDDEN + pool
     classifier = Affine.read(tensors, names.CLASSIFIER)
     if config.pooling == "cls":
         pooler = Affine.read(tensors, names.POOLER).after(before)
         yield "pooler", pooler.weight, WEIGHT
         yield "+pooler", pooler.bias, HIDDEN + WEIGHT
-        pooled = HIDDEN
     else:
         classifier = classifier.after(before)
     yield "classifier", classifier.weight, CLASSIFIER

@@ -1,26 +1,36 @@
-"""Chooses every wire's scale, from calibrated ranges and from what the wires can never exceed."""
+"""Chooses every wire's scale and ring, from calibrated ranges and from what wires never exceed.
+
+A truncation costs nothing where the value comes from a ring wider by the dropped bits
+(``protocol.truncate``). So rings are planned backwards: what a wire needs, plus what is dropped on
+the way there, is what its source must have; 64 bits are the end. The widest chains start at a
+layer norm's product, which gives ``64 - output_shift`` bits to everything up to the next one.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from veilform.errors import ModelError
-from veilform.fixed import LIMIT_BITS
 from veilform.models.bert import names
 from veilform.models.bert.bounds import SLACK, Affine, Gain, LayerBounds, Tensors, layer_bounds
 from veilform.models.bert.calibration import Calibration, LayerCalibration, Range
 from veilform.models.bert.config import BertConfig
-from veilform.models.bert.secure import logit_shift
 from veilform.nn.scales import (
+    CLASSIFIER,
     HIDDEN,
     LOGIT,
+    NUMERATOR,
+    POOL,
     SCORE,
     WEIGHT,
     WORDS,
     AttentionScales,
+    FeedForwardScales,
+    HeadScales,
     LayerScales,
     NormScales,
     PoolerScales,
@@ -30,13 +40,20 @@ from veilform.nn.scales import (
     rsqrt_table,
 )
 from veilform.protocol.tables import Table
+from veilform.ring import WORD
 
 MARGIN = 2.0
 """A range is widened by this factor either way: texts beyond the calibration's are served too."""
 FINE = 11
-"""Significant bits that the coarsest of a kind of value keeps."""
+"""Significant bits that the coarsest of a context, or of its denominator's reciprocal, keeps."""
+CENTRED, ROOT = 11, 10
+"""Bits of a centred row's smallest standard deviation, and of the smallest reciprocal root."""
 WEIGHT_BITS = (10, 14)
 """Fewest and most fraction bits of the weights whose scale is free."""
+QUERY_BITS, SQUARE_BITS, VALUE_BITS, POOL_BITS = 8, 8, 8, 10
+"""Fewest fraction bits of queries and keys, squares, values, pooling weights."""
+SIGN = 2
+"""Bits of a ring beyond a wire's bound: for its sign, and for lifting it."""
 
 
 def plan_scales(
@@ -57,13 +74,13 @@ def plan_lengths(
     lengths: Sequence[int],
     private: bool = False,
 ) -> tuple[Scales, ...]:
-    """The scale tables of a model, one a padded length; only the denominators' windows differ.
+    """The scale tables of a model, one a padded length; only attention differs.
 
     Args:
         private: whether the look-up of words is secure too.
 
     Raises:
-        ModelError: when a wire cannot be bounded within the ring; it says which.
+        ModelError: when a wire cannot be held by any ring; it says which.
     """
     gains = [Gain.read(tensors, names.EMBEDDING_NORM)]
     gains += [
@@ -73,91 +90,166 @@ def plan_lengths(
     embedding = None
     if private:
         row = _embedding_row(tensors)
-        embedding = _norm(config, row, calibration.embedding_variance.whole, WORDS)
-    pooler = _pooler(config, tensors, calibration, gains[-1])
-    _check_classifier(config, tensors, gains[-1])
-    planned = []
-    for length in lengths:
-        layers = []
-        for i, (bound, measured) in enumerate(zip(bounds, calibration.layers, strict=True)):
-            try:
-                layers.append(_layer(config, bound, measured, length))
-            except ModelError as error:
-                raise ModelError(f"layer {i}: {error}") from None
-        planned.append(Scales(length, tuple(layers), embedding, pooler))
-    return tuple(planned)
+        embedding = _norm(config, row, calibration.embedding_variance.whole)
+        embedding = _at(embedding, config, row, WORDS)
+    return tuple(
+        _plan(config, tensors, calibration, bounds, gains[-1], embedding, length)
+        for length in lengths
+    )
+
+
+def _plan(
+    config: BertConfig,
+    tensors: Tensors,
+    calibration: Calibration,
+    bounds: Sequence[LayerBounds],
+    last_gain: Gain,
+    embedding: NormScales | None,
+    length: int,
+) -> Scales:
+    layers: list[LayerScales] = []
+    room = embedding.output if embedding else WORD
+    for i, (bound, measured) in enumerate(zip(bounds, calibration.layers, strict=True)):
+        try:
+            layers.append(_layer(config, bound, measured, length, room))
+        except ModelError as error:
+            raise ModelError(f"layer {i}: {error}") from None
+        room = layers[-1].feedforward_norm.output
+    pooler = _pooler(config, tensors, calibration, last_gain, room)
+    head = _head(config, tensors, last_gain, room)
+    # What leaves a layer norm needs no more bits than what follows.
+    needed = [max(layer.attention.qkv, layer.attention.projected) for layer in layers]
+    needed.append(head.ring if pooler is None else pooler.ring)
+    layers = [
+        msgspec.structs.replace(
+            layer, feedforward_norm=msgspec.structs.replace(layer.feedforward_norm, output=after)
+        )
+        for layer, after in zip(layers, needed[1:], strict=True)
+    ]
+    if embedding:
+        embedding = msgspec.structs.replace(embedding, output=needed[0])
+    entry = embedding.ring if embedding else needed[0]
+    return Scales(length, entry, tuple(layers), head, embedding, pooler)
 
 
 def _layer(
-    config: BertConfig, bounds: LayerBounds, measured: LayerCalibration, length: int
+    config: BertConfig, bounds: LayerBounds, measured: LayerCalibration, length: int, room: int
 ) -> LayerScales:
-    _fits("the values", bounds.values, HIDDEN + WEIGHT)
-    _fits("the inner feed-forward", bounds.inner, HIDDEN + WEIGHT)
-    attention = _attention(config, bounds, measured.denominator.whole, length)
-    # Squares at 2 HIDDEN times weights / 8 at scale outer + 3.
-    outer = _weight_scale(config, bounds.feedforward_row, 2 * HIDDEN + 3)
+    """One layer, whose input has a ring of ``room`` bits at most."""
+    attention = _attention(config, bounds, measured.denominator.whole, length, room)
+    middle = _norm(config, bounds.attention_row, measured.attention_variance.whole)
+    feedforward = _feedforward(config, bounds, middle.output)
+    needed = max(feedforward.inner + WEIGHT, feedforward.output)
+    middle = msgspec.structs.replace(middle, output=needed)
+    last = _norm(config, bounds.feedforward_row, measured.feedforward_variance.whole)
+    scale = feedforward.squares + 3 + feedforward.outer
     return LayerScales(
         attention,
-        _norm(
-            config,
-            bounds.attention_row,
-            measured.attention_variance.whole,
-            attention.output + attention.weight,
-        ),
-        outer,
-        _norm(
-            config,
-            bounds.feedforward_row,
-            measured.feedforward_variance.whole,
-            2 * HIDDEN + 3 + outer,
-        ),
+        _at(middle, config, bounds.attention_row, attention.output + attention.weight),
+        feedforward,
+        _at(last, config, bounds.feedforward_row, scale),
     )
 
 
 def _attention(
-    config: BertConfig, bounds: LayerBounds, measured: Range, length: int
+    config: BertConfig, bounds: LayerBounds, measured: Range, length: int, room: int
 ) -> AttentionScales:
-    _fits("the attention scores", bounds.scores, 2 * (HIDDEN + WEIGHT))
+    score = _bits(bounds.scores) + SCORE + SIGN
+    query = min(HIDDEN, room - (score - SCORE + HIDDEN + WEIGHT))
+    if query < QUERY_BITS:
+        raise ModelError(
+            f"attention scores may reach {bounds.scores:.3g}, which leaves queries and keys "
+            f"{query} fraction bits; at least {QUERY_BITS} are needed"
+        )
+    score_shift, query_shift = 2 * query - SCORE, HIDDEN + WEIGHT - query
+
     mask_bits = (length - 1).bit_length() + 3
     # Rounding the mask moves the sum of its elements by at most 1 / 16.
-    unit = 2.0 ** (2 * SCORE + mask_bits)
+    unit = 2.0 ** (NUMERATOR + mask_bits)
     low, high = _widened(measured)
-    lowest, highest = low * (15 / 16) * unit, high * (17 / 16) * unit
-    bound = bounds.scores**2 * (17 / 16) * unit
-    window = _window(lowest, highest, bound)
-    table = reciprocal_table(window)
-
+    window = _window(
+        low * (15 / 16) * unit, high * (17 / 16) * unit, bounds.scores**2 * (17 / 16) * unit
+    )
     # The weighted sum of values is at most the denominator times the largest value.
-    value_scale = min(2 * HIDDEN - 1, int(LIMIT_BITS - 1 - math.log2(highest * bounds.values)))
-    value_scale = min(value_scale, HIDDEN)
-    if value_scale < HIDDEN - 4:
-        raise ModelError("the values are too large for their scale; distil with a smaller range")
-    low_bits, high_bits = (math.log2(end / 2.0 ** (2 * SCORE)) for end in (lowest, highest))
+    largest_sum = _bits(window.highest) + _bits(bounds.values)
+    square_shift = 2 * SCORE - NUMERATOR
+    value = min(HIDDEN, WORD - square_shift - SIGN - largest_sum)
+    weighted = max(_bits(window.bound), largest_sum + value) + SIGN
+    if value < VALUE_BITS or weighted + square_shift > WORD:
+        raise ModelError(
+            "the values or the attention scores are too large; distil with a smaller range"
+        )
+    table = reciprocal_table(window, weighted)
+
     # It may be negative. The sum of both scales does not depend on the length, so neither do the
     # weights.
-    context_scale = math.ceil(HIDDEN - 1 - low_bits)
-    reciprocal_scale = math.ceil(FINE + high_bits)
-    output = context_scale + reciprocal_scale
+    low_end, high_end = (
+        math.log2(end * 2.0**mask_bits) for end in (low * (15 / 16), high * (17 / 16))
+    )
+    context_scale = math.ceil(HIDDEN - 1 - low_end)
+    reciprocal_scale = math.ceil(FINE + high_end)
+    context_shift = max(1, NUMERATOR + value - context_scale)
+    context_scale = NUMERATOR + value - context_shift
+    whole = context_scale + reciprocal_scale
+    output = min(HIDDEN, whole - 1)
+    row = _bits(config.hidden_size * bounds.attention_row)
+    weight = _weight_scale(
+        bounds.attention_row, min(WORD - (whole - output), room) - SIGN - row - output
+    )
     return AttentionScales(
-        value_shift=HIDDEN + WEIGHT - value_scale,
+        qkv=score + score_shift + query_shift,
+        query_shift=query_shift,
+        score_shift=score_shift,
+        score=score,
+        square_shift=square_shift,
+        value_shift=HIDDEN + WEIGHT - value,
+        value=_bits(bounds.values) + value + SIGN,
+        weighted=weighted,
         mask_bits=mask_bits,
         denominator=window,
-        context_shift=2 * SCORE + value_scale - context_scale,
+        context_shift=context_shift,
+        context=largest_sum + value - context_shift + SIGN,
         reciprocal_shift=_shift(table, reciprocal_scale),
+        reciprocal=math.ceil(reciprocal_scale - low_end) + 1 + SIGN,
+        output_shift=whole - output,
         output=output,
-        weight=_weight_scale(config, bounds.attention_row, output),
+        projected=output + weight + row + SIGN,
+        weight=weight,
     )
 
 
-def _norm(config: BertConfig, row: float, variance: Range, scale: int) -> NormScales:
-    """Scales of a layer norm whose input row, of length ``row`` at most, is at ``scale``."""
+def _feedforward(config: BertConfig, bounds: LayerBounds, room: int) -> FeedForwardScales:
+    inner = _bits(bounds.inner) + HIDDEN + SIGN
+    row = _bits(config.hidden_size * bounds.feedforward_row)
+    # Squares at their scale times weights / 8 at scale outer + 3.
+    budget = room - SIGN - row - 3
+    # The squares leave their ring, at 2 HIDDEN, for this one without a message.
+    outer = _weight_scale(
+        bounds.feedforward_row,
+        min(budget - SQUARE_BITS - 2, WORD - 2 * HIDDEN - 3 - row - SIGN),
+    )
+    squares = min(HIDDEN, budget - outer)
+    output = squares + 3 + outer + row + SIGN
+    if inner + WEIGHT > room:
+        raise ModelError("the inner feed-forward is too large; distil with a smaller range")
+    return FeedForwardScales(inner, 2 * HIDDEN - squares, outer, output)
+
+
+def _norm(config: BertConfig, row: float, variance: Range) -> NormScales:
+    """A layer norm's scales, but for those that its input decides: see :func:`_at`.
+
+    Args:
+        row: the input's length at most.
+
+    Returns:
+        With ``output`` the most bits that a result can have, and no scale of the input yet.
+    """
     d = config.hidden_size
-    _fits("a layer norm's input", d * row, scale)
     lowest, highest = _widened(variance)
-    # One unit of the centred row is 2^-fine of the smallest standard deviation.
-    unit = (FINE + 1) - math.log2(math.sqrt(max(lowest, 1e-9)))
-    centre_shift = max(1, math.floor(scale + math.log2(d) - unit))
-    factor = d * 2.0 ** (scale - centre_shift)
+    # One unit of the centred row is 2^-CENTRED of the smallest standard deviation.
+    unit = CENTRED - math.log2(math.sqrt(max(lowest, 1e-9)))
+    centre_shift = math.floor(math.log2(d) - unit)
+    factor = d * 2.0**-centre_shift
     epsilon = config.layer_norm_eps
     squares = d * factor**2
     window = _window(
@@ -166,23 +258,36 @@ def _norm(config: BertConfig, row: float, variance: Range, scale: int) -> NormSc
         (row**2 + d * epsilon) * factor**2,
     )
     table = rsqrt_table(d, window)
-    root_scale = math.ceil(FINE + math.log2(math.sqrt(highest) * factor))
-    output_shift = root_scale - HIDDEN
-    if output_shift < 1:
-        root_scale, output_shift = HIDDEN + 1, 1
+    root_scale = max(HIDDEN + 1, math.ceil(ROOT + math.log2(math.sqrt(highest) * factor)))
+    largest_root = root_scale - math.log2(math.sqrt(lowest + epsilon) * factor)
     return NormScales(
         width=d,
-        input=scale,
+        input=0,
+        ring=0,
         centre_shift=centre_shift,
+        centred=_bits(d * row) - centre_shift + SIGN,
         epsilon=round(epsilon * squares),
         sum_of_squares=window,
-        rsqrt_shift=_shift(table, root_scale),
-        output_shift=output_shift,
+        root_shift=_shift(table, root_scale),
+        root=math.ceil(largest_root) + 1 + SIGN,
+        output_shift=root_scale - HIDDEN,
+        output=WORD - (root_scale - HIDDEN),
     )
 
 
+def _at(norm: NormScales, config: BertConfig, row: float, scale: int) -> NormScales:
+    """The same for an input row at ``scale``."""
+    shift = norm.centre_shift + scale
+    if shift < 1:
+        raise ModelError("a layer norm's input varies too little for its scale")
+    ring = _bits(config.hidden_size * row) + scale + SIGN
+    if ring > WORD:
+        raise ModelError(f"a layer norm's input may reach {row:.3g}, too large for any ring")
+    return msgspec.structs.replace(norm, input=scale, ring=ring, centre_shift=shift)
+
+
 def _pooler(
-    config: BertConfig, tensors: Tensors, calibration: Calibration, before: Gain
+    config: BertConfig, tensors: Tensors, calibration: Calibration, before: Gain, room: int
 ) -> PoolerScales | None:
     if config.pooling != "cls" or calibration.pooler is None:
         return None
@@ -190,19 +295,24 @@ def _pooler(
     largest = max(abs(calibration.pooler.low), abs(calibration.pooler.high))
     _, reach = _widened(Range(0.0, largest))
     dense = Affine.read(tensors, names.POOLER).after(before)
-    limit = _ceil(reach * unit)
+    limit = math.ceil(reach * unit)
     element = SLACK * dense.element(math.sqrt(config.hidden_size)) * unit
-    scales = PoolerScales(limit, _power(element + 3 * limit), 0)
-    return PoolerScales(limit, scales.bound, _shift(scales.table, HIDDEN))
+    scales = PoolerScales(limit, 1 << _bits(element + 3 * limit), room, 0)
+    return PoolerScales(limit, scales.bound, room, _shift(scales.table, HIDDEN))
 
 
-def _check_classifier(config: BertConfig, tensors: Tensors, before: Gain) -> None:
+def _head(config: BertConfig, tensors: Tensors, before: Gain, room: int) -> HeadScales:
     """The logits before truncation. A pooled row is no longer than the rows it comes from."""
     classifier = Affine.read(tensors, names.CLASSIFIER)
     if config.pooling == "mean":
         classifier = classifier.after(before)
     largest = SLACK * classifier.element(math.sqrt(config.hidden_size))
-    _fits("a logit", largest, LOGIT + logit_shift(config))
+    logit = _bits(largest) + LOGIT + SIGN
+    drops = HIDDEN + CLASSIFIER - LOGIT
+    pool = 0 if config.pooling == "cls" else min(POOL, room - logit - drops)
+    if pool < 0 or (config.pooling == "mean" and pool < POOL_BITS):
+        raise ModelError(f"a logit may reach {largest:.3g}, too large for its ring")
+    return HeadScales(pool, logit + drops + pool, drops + pool)
 
 
 def _embedding_row(tensors: Tensors) -> float:
@@ -211,10 +321,9 @@ def _embedding_row(tensors: Tensors) -> float:
     return float(sum(np.linalg.norm(tensors[name], axis=1).max() for name in tables))
 
 
-def _weight_scale(config: BertConfig, row: float, base: int) -> int:
-    """The finest scale of weights at which a row of that length, times d, fits the ring."""
-    room = LIMIT_BITS - math.log2(config.hidden_size * row) - base
-    scale = min(WEIGHT_BITS[1], math.floor(room - 1e-9))
+def _weight_scale(row: float, room: int) -> int:
+    """The finest scale of weights for which there is room."""
+    scale = min(WEIGHT_BITS[1], room)
     if scale < WEIGHT_BITS[0]:
         raise ModelError(
             f"a layer norm's input may reach {row:.3g}, which leaves its weights {scale} fraction "
@@ -231,15 +340,10 @@ def _shift(table: Table, scale: int) -> int:
     return shift
 
 
-def _fits(what: str, bound: float, scale: int) -> None:
-    if bound * 2.0**scale >= 2.0**LIMIT_BITS:
-        raise ModelError(f"{what} may reach {bound:.3g}, too large for a scale of {scale} bits")
-
-
 def _window(lowest: float, highest: float, bound: float) -> Window:
     """A calibrated range with its margins, cut where the weights let no value go."""
-    limit = _power(bound)
-    window = Window(_floor(lowest), min(_ceil(highest), limit), limit)
+    limit = 1 << _bits(bound)
+    window = Window(max(1, math.floor(lowest)), min(math.ceil(highest), limit), limit)
     if window.lowest >= window.highest:
         raise ModelError("a calibrated range is beyond what the weights allow; calibrate again")
     return window
@@ -258,14 +362,6 @@ def _widened(measured: Range) -> tuple[float, float]:
     )
 
 
-def _floor(x: float) -> int:
-    return max(1, math.floor(x))
-
-
-def _ceil(x: float) -> int:
-    return math.ceil(x)
-
-
-def _power(x: float) -> int:
-    """The next power of two: a bound need not tell the weights' norms."""
-    return 1 << math.ceil(math.log2(x))
+def _bits(bound: float) -> int:
+    """x for the next power of two, 2^x: a bound need not tell the weights' norms."""
+    return math.ceil(math.log2(bound))

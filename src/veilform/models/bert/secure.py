@@ -15,13 +15,14 @@ from veilform.nn.attention import AttentionWeights, attend
 from veilform.nn.feedforward import quad_inner
 from veilform.nn.head import first_token_pool, mean_pool
 from veilform.nn.norm import normalise
-from veilform.nn.scales import CLASSIFIER, HIDDEN, LOGIT, POOL, Scales
+from veilform.nn.scales import Scales
 from veilform.protocol.effects import Protocol, together
 from veilform.protocol.linear import linear
 from veilform.protocol.lookup import Interpolated, reveal_checked
 from veilform.protocol.party import Party
 from veilform.protocol.share import mask_private, preshare
-from veilform.protocol.truncate import truncate
+from veilform.protocol.truncate import drop
+from veilform.ring import extend
 from veilform.roles import CLIENT
 from veilform.shapes import Abstract
 from veilform.values import Additive, Array, Preshared, Weight
@@ -36,7 +37,7 @@ class Inputs(NamedTuple):
         rows: (B, S, D) embedded rows at scale HIDDEN, or (B, S, V) one-hot rows for a private
             embedding.
         mask: (B, S, 1): round(2^mask_bits / tokens) at tokens, 0 at padding.
-        pool: (B, S, 1): round(2^POOL / tokens) at tokens, 0 at padding.
+        pool: (B, S, 1): round(2^pool / tokens) at tokens, 0 at padding.
     """
 
     rows: Array
@@ -132,15 +133,18 @@ class SecureBert:
         batch, length, _ = self.input_shape
         column = (batch, length, 1)
         rows = me.zeros(self.input_shape) if inputs is None else inputs.rows
+        head = self.scales.head
         x, mask, pool = yield from together(
-            preshare(me, Additive(rows)),
-            mask_private(me, None if inputs is None else inputs.mask, column),
-            mask_private(me, None if inputs is None else inputs.pool, column),
+            preshare(me, Additive(rows, self.scales.input)),
+            mask_private(me, None if inputs is None else inputs.mask, column, self.scales.mask),
+            mask_private(me, None if inputs is None else inputs.pool, column, head.ring),
         )
         checks: list[Interpolated] = []
         if self.private_embedding:
             assert self.scales.embedding is not None
-            summed = yield from linear(me, [(x, weight("words"))], bias("words"))
+            summed = yield from linear(
+                me, [(x, weight("words"))], self.scales.embedding.ring, bias("words")
+            )
             x = yield from normalise(me, summed, self.scales.embedding, checks)
 
         for i, scales in enumerate(self.scales.layers):
@@ -151,13 +155,17 @@ class SecureBert:
             summed = yield from linear(
                 me,
                 [(context, weight(layer + "projection")), (x, weight(layer + "attention_gain"))],
+                scales.attention.projected,
                 bias(layer + "projection"),
             )
             x = yield from normalise(me, summed, scales.attention_norm, checks)
-            squares = yield from quad_inner(me, x, weight(layer + "inner"), bias(layer + "inner"))
+            squares = yield from quad_inner(
+                me, x, weight(layer + "inner"), bias(layer + "inner"), scales.feedforward
+            )
             summed = yield from linear(
                 me,
                 [(squares, weight(layer + "outer")), (x, weight(layer + "feedforward_gain"))],
+                scales.feedforward.output,
                 bias(layer + "outer"),
             )
             x = yield from normalise(me, summed, scales.feedforward_norm, checks)
@@ -166,19 +174,15 @@ class SecureBert:
         if self.config.pooling == "cls":
             assert self.scales.pooler is not None
             pooled = yield from first_token_pool(
-                me, x, weight("pooler"), bias("pooler"), self.scales.pooler, checks
+                me, x, weight("pooler"), bias("pooler"), self.scales.pooler, head.ring, checks
             )
         else:
-            pooled = yield from mean_pool(me, x, pool)
-        logits = yield from linear(me, [(pooled, weight("classifier"))], bias("classifier"))
-        rounded = yield from truncate(me, logits, logit_shift(self.config))
+            pooled = yield from mean_pool(me, x, pool, head.ring)
+        logits = yield from linear(
+            me, [(pooled, weight("classifier"))], head.ring, bias("classifier")
+        )
+        rounded = drop(me, logits, head.shift)
         shown, flag = yield from reveal_checked(me, rounded, checks)
         if shown is None or flag is None:
             return None
-        return Answer(shown.reshape(batch, -1), flag)
-
-
-def logit_shift(config: BertConfig) -> int:
-    """Bits dropped from the classifier's output to reach LOGIT."""
-    pooled = HIDDEN if config.pooling == "cls" else HIDDEN + POOL
-    return pooled + CLASSIFIER - LOGIT
+        return Answer(extend(shown, rounded.bits).reshape(batch, -1), flag)

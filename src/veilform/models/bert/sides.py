@@ -26,7 +26,7 @@ from veilform.models.bert.public import PublicPart, export_public
 from veilform.models.bert.scaling import plan_lengths
 from veilform.models.bert.secure import Inputs, SecureBert, ServerWeights
 from veilform.models.text import BUCKETS, TokenBatch
-from veilform.nn.scales import HIDDEN, POOL, Scales
+from veilform.nn.scales import HIDDEN, Scales
 from veilform.protocol.tables import Table
 from veilform.ring import Words
 
@@ -179,7 +179,8 @@ class ClientSide(Side):
     def inputs(self, batch: TokenBatch) -> Inputs:
         """Padded texts as the secure program takes them."""
         length = batch.ids.shape[1]
-        bits = self.scales.at(length).layers[0].attention.mask_bits
+        scales = self.scales.at(length)
+        bits = scales.layers[0].attention.mask_bits
         tokens = batch.mask.sum(axis=1, keepdims=True)
 
         def column(scale: int) -> Words:
@@ -191,7 +192,7 @@ class ClientSide(Side):
             np.put_along_axis(rows, batch.ids[..., None], np.uint64(1), axis=2)
         else:
             rows = fixed.encode(self.public.embed(batch.ids, batch.types), HIDDEN)
-        return Inputs(rows, column(bits), column(POOL))
+        return Inputs(rows, column(bits), column(scales.head.pool))
 
 
 def publish(server: ServerSide, out_dir: Path) -> None:
