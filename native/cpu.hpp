@@ -23,5 +23,6 @@ bool supported(int path);
 const Ops* ops(int path);
 DpfGenerateFn dpf_generate_fn(int path);
 DpfLookupFn dpf_lookup_fn(int path);
+DpfSegmentsFn dpf_segments_fn(int path);
 
 }  // namespace veilform

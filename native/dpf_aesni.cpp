@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "aes.hpp"
+#include "segments.hpp"
 
 namespace veilform {
 namespace {
@@ -80,8 +81,26 @@ void lookup(const DpfKeys& keys, const DpfLookup& in, std::size_t first, std::si
   lookup_with(AesNi(keys.aes), keys, in, first, end, scratch);
 }
 
+void segments(const DpfKeys& keys, const DpfSegments& in, std::size_t first, std::size_t end,
+              u64* scratch) {
+  segments_with(AesNi(keys.aes), keys, in, first, end, scratch);
+}
+
 __m128i select(__m128i mask, __m128i yes, __m128i no) {
   return _mm_or_si128(_mm_and_si128(mask, yes), _mm_andnot_si128(mask, no));
+}
+
+// What makes the nodes' values on the path add up to the payload.
+void value_word(const AesNi& aes, const __m128i* node, const u64* payload, u64* out) {
+  const __m128i seed[2] = {_mm_andnot_si128(control_bit(), node[0]),
+                           _mm_andnot_si128(control_bit(), node[1])};
+  __m128i value[2];
+  mmo<2>(aes.convert_key, seed, value);
+  const __m128i beta = _mm_loadu_si128(reinterpret_cast<const __m128i*>(payload));
+  const __m128i sum = _mm_add_epi64(_mm_sub_epi64(beta, value[0]), value[1]);
+  const __m128i negate = spread(node[1]);  // -x = (x xor -1) - (-1)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                   _mm_sub_epi64(_mm_xor_si128(sum, negate), negate));
 }
 
 // Figure 1 of Boyle, Gilboa and Ishai. The path alpha enters through masks only.
@@ -110,15 +129,10 @@ void generate(const DpfKeys& keys, const u8* seeds0, const u8* seeds1, const u64
       const __m128i keep = _mm_or_si128(cw, _mm_set_epi64x(0, static_cast<long long>(bit_keep)));
       for (int b = 0; b < 2; ++b)
         node[b] = _mm_xor_si128(select(go_right, r[b], l[b]), _mm_and_si128(spread(node[b]), keep));
+      if (level + keys.levels >= keys.n)
+        value_word(aes, node, payload + 2 * k,
+                   keys.final_words + 2 * (k * keys.levels + level + keys.levels - keys.n));
     }
-    const __m128i seed[2] = {_mm_andnot_si128(one, node[0]), _mm_andnot_si128(one, node[1])};
-    __m128i value[2];
-    mmo<2>(aes.convert_key, seed, value);
-    const __m128i beta = _mm_loadu_si128(reinterpret_cast<const __m128i*>(payload + 2 * k));
-    const __m128i sum = _mm_add_epi64(_mm_sub_epi64(beta, value[0]), value[1]);
-    const __m128i negate = spread(node[1]);  // -x = (x xor -1) - (-1)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(keys.final_words + 2 * k),
-                     _mm_sub_epi64(_mm_xor_si128(sum, negate), negate));
   }
 }
 
@@ -126,5 +140,6 @@ void generate(const DpfKeys& keys, const u8* seeds0, const u8* seeds1, const u64
 
 const DpfGenerateFn aesni_generate = generate;
 const DpfLookupFn aesni_lookup = lookup;
+const DpfSegmentsFn aesni_segments = segments;
 
 }  // namespace veilform

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "aes.hpp"
+#include "segments.hpp"
 
 namespace veilform {
 namespace {
@@ -93,8 +94,14 @@ void lookup(const DpfKeys& keys, const DpfLookup& in, std::size_t first, std::si
   lookup_with(Vaes(keys.aes), keys, in, first, end, scratch);
 }
 
+void segments(const DpfKeys& keys, const DpfSegments& in, std::size_t first, std::size_t end,
+              u64* scratch) {
+  segments_with(Vaes(keys.aes), keys, in, first, end, scratch);
+}
+
 }  // namespace
 
 const DpfLookupFn vaes_lookup = lookup;
+const DpfSegmentsFn vaes_segments = segments;
 
 }  // namespace veilform

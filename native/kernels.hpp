@@ -69,6 +69,7 @@ struct Ops {
 struct DpfKeys {
   const u8* aes;
   unsigned n;
+  unsigned levels;  // the lowest of the tree's, which have a value word each
   u8* cw_seeds;
   u8* cw_bits;
   u64* final_words;
@@ -85,9 +86,25 @@ struct DpfLookup {
   u64* out;             // (K, columns, 2)
 };
 
+// A function of an index, constant rows on segments of it: see segments.hpp. keys.levels is n.
+struct DpfSegments {
+  int party;
+  const u8* seeds;
+  const u64* y;
+  u64 first_index, last_index;  // beyond these, an index counts as outside
+  unsigned fine;    // a segment inside starts at 2^fine times its length, or later
+  unsigned grid;    // rows an octave, as a power of two
+  unsigned octave;  // of the first row: floor(log2(first_index))
+  const u64* rows;  // (R, 2): intercept and slope
+  u64* out;         // (K, 4)
+};
+
 // scratch: dpf_scratch_words(n, columns) words, aligned to 64 bytes.
 using DpfLookupFn = void (*)(const DpfKeys&, const DpfLookup&, std::size_t first, std::size_t end,
                              u64* scratch);
+// scratch: dpf_segment_words(fine) words, aligned to 64 bytes.
+using DpfSegmentsFn = void (*)(const DpfKeys&, const DpfSegments&, std::size_t first,
+                               std::size_t end, u64* scratch);
 using DpfGenerateFn = void (*)(const DpfKeys&, const u8* seeds0, const u8* seeds1,
                                const u64* alpha, const u64* payload, std::size_t first,
                                std::size_t end);
@@ -97,6 +114,7 @@ extern const Ops portable_ops;
 extern const Ops avx2_ops, avx512_ops;
 extern const DpfGenerateFn aesni_generate;
 extern const DpfLookupFn aesni_lookup, vaes_lookup;
+extern const DpfSegmentsFn aesni_segments, vaes_segments;
 #endif
 
 // Levels that a lookup expands breadth first below each run of kDpfRoots inner nodes.
@@ -111,6 +129,16 @@ constexpr std::size_t dpf_top_blocks(unsigned n) {
 
 constexpr std::size_t dpf_scratch_words(unsigned n, std::size_t columns) {
   return 4 * dpf_top_blocks(n) + 4 * (kDpfRoots << kDpfBottom) + 2 * kDpfLeaves + 16 * columns;
+}
+
+// Nodes of one level that are neither outside nor short enough, rounded up to whole vectors: those
+// inside start below 2^fine lengths, and no more than three others hold an end of the range or 0.
+constexpr std::size_t dpf_segment_nodes(unsigned fine) {
+  return ((std::size_t{1} << fine) + 4 + kDpfLeaves) / kDpfLeaves * kDpfLeaves;
+}
+
+constexpr std::size_t dpf_segment_words(unsigned fine) {
+  return 14 * dpf_segment_nodes(fine) + 2 * kDpfLeaves;
 }
 
 }  // namespace veilform

@@ -30,7 +30,7 @@ from veilform.shapes import Abstract
 
 MOST_MULTIPLY_ADDS = 1 << 44
 MOST_VIEWS = 8
-MOST_INDEX_BITS = 32
+MOST_INDEX_BITS = 40
 
 Shape = tuple[int, ...]
 
@@ -96,7 +96,7 @@ def _fits(spec: AnySpec, masks: dict[str, Abstract]) -> bool:
     if isinstance(spec, Lookup):
         of_payload = spec.count if spec.payload is None else math.prod(seen(spec.payload))
         counts = spec.count == math.prod(seen(spec.index)) == of_payload
-        return counts and 0 < spec.bits <= MOST_INDEX_BITS
+        return counts and 0 < spec.levels <= spec.bits <= MOST_INDEX_BITS
     return True
 
 

@@ -137,9 +137,11 @@ class Dealing:
         if spec.payload is not None:
             payload[:, 1] = self._masks.get(spec.payload).reshape(-1)
         alpha = self._masks.get(spec.index).reshape(-1)
-        seeds, bits, final = kernels.dpf_generate(ours, theirs, alpha, payload, spec.bits)
+        seeds, bits, words = kernels.dpf_generate(
+            ours, theirs, alpha, payload, spec.bits, spec.levels
+        )
         return {
             "seed_words": seeds.view(np.uint64).reshape(spec.count, spec.bits, 2),
             "bit_words": bits.astype(np.uint64),
-            "final_words": final,
+            "value_words": words,
         }

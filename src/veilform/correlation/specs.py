@@ -183,21 +183,22 @@ class MatMul(Spec, frozen=True, tag="matmul"):
 class Lookup(Spec, frozen=True, tag="lookup"):
     """Distributed point functions at an index's mask, with values (1, mask of ``payload``).
 
-    ``count`` keys for indices of ``bits`` bits; the two root seeds are free, the correction words
-    go to both parties.
+    ``count`` keys for indices of ``bits`` bits, with values at the lowest ``levels`` levels of
+    their trees; the two root seeds are free, the correction words go to both parties.
     """
 
     count: int
     bits: int
     index: MaskRef
     payload: MaskRef | None = None
+    levels: int = 1
 
     def fields(self, role: Role) -> tuple[Field, ...]:
         return (
             Field("key", (self.count, 2), 64, Source.SEED),
             Field("seed_words", (self.count, self.bits, 2), 64, Source.DEALT),
             Field("bit_words", (self.count, self.bits), 8, Source.DEALT),
-            Field("final_words", (self.count, 2), 64, Source.DEALT),
+            Field("value_words", (self.count, self.levels, 2), 64, Source.DEALT),
         )
 
 

@@ -17,6 +17,7 @@ from veilform.drive.alternate import alternate
 from veilform.protocol.cost import Cost, Entry
 from veilform.protocol.effects import Protocol, Transfer
 from veilform.protocol.party import Party
+from veilform.protocol.tables import Table
 from veilform.ring import Words
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.shapes import Abstract
@@ -50,6 +51,9 @@ class ShapeParty(Party):
 
     def lookup(self, keys: Mapping[str, Words], bits: int, index: Array, table: Words) -> Array:
         return Abstract((index.size, table.shape[1], 2))
+
+    def line(self, keys: Mapping[str, Words], bits: int, index: Array, table: Table) -> Array:
+        return Abstract((index.size, 4))
 
 
 class Sizes:

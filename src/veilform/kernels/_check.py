@@ -13,7 +13,9 @@ U8 = npt.NDArray[np.uint8]
 #: Words that only matter modulo a small power of two may be stored narrower.
 NARROW = (np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64))
 
-MAX_DOMAIN_BITS = 20
+MOST_TABLE_BITS = 20
+#: Of a tree that is not expanded whole.
+MOST_TREE_BITS = 40
 
 
 def words(name: str, array: Any, dtype: Any = np.uint64) -> Any:
@@ -71,7 +73,13 @@ def matmul_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
         raise ValueError(f"the inner axes of shapes {a} and {b} differ: {a[-1]} and {b[-2]}")
 
 
-def domain(n: int) -> None:
-    """Raise ValueError unless 1 <= n <= 20."""
-    if not 1 <= n <= MAX_DOMAIN_BITS:
-        raise ValueError(f"a DPF's domain has 1 to {MAX_DOMAIN_BITS} bits, not {n}")
+def domain(n: int, most: int) -> None:
+    """Raise ValueError unless 1 <= n <= most."""
+    if not 1 <= n <= most:
+        raise ValueError(f"a point function's domain has 1 to {most} bits here, not {n}")
+
+
+def party(number: int) -> None:
+    """Raise ValueError unless the number is a party's."""
+    if number not in (0, 1):
+        raise ValueError(f"party must be 0 or 1, not {number!r}")

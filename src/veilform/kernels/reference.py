@@ -134,12 +134,15 @@ def _convert(seeds: U8) -> U64:
     return np.ascontiguousarray(_mmo(fixed_keys()[2], seeds)).view("<u8").astype(np.uint64)
 
 
-def dpf_generate(seeds0: U8, seeds1: U8, alpha: U64, payload: U64, n: int) -> tuple[U8, U8, U64]:
-    """Correction words of K keys: ((K, n, 16) seeds, (K, n) bits, (K, 2) final words)."""
+def dpf_generate(
+    seeds0: U8, seeds1: U8, alpha: U64, payload: U64, n: int, levels: int = 1
+) -> tuple[U8, U8, U64]:
+    """Correction words of K keys: ((K, n, 16) seeds, (K, n) bits, (K, levels, 2) value words)."""
     count = len(alpha)
     s0, s1 = _split_bit(seeds0)[0], _split_bit(seeds1)[0]
     t0, t1 = np.zeros(count, np.uint8), np.ones(count, np.uint8)
     cw_seeds, cw_bits = np.empty((count, n, 16), np.uint8), np.empty((count, n), np.uint8)
+    words = np.empty((count, levels, 2), np.uint64)
     for level in range(n):
         bit = ((alpha >> np.uint64(n - 1 - level)) & np.uint64(1)).astype(np.uint8)
         right = -bit[:, None]  # all ones where the path goes right: no branch on alpha
@@ -154,11 +157,13 @@ def dpf_generate(seeds0: U8, seeds1: U8, alpha: U64, payload: U64, n: int) -> tu
         s0 = ((r0 & right) | (l0 & ~right)) ^ (cw & -t0[:, None])
         s1 = ((r1 & right) | (l1 & ~right)) ^ (cw & -t1[:, None])
         t0, t1 = t_keep0 ^ (cw_keep & t0), t_keep1 ^ (cw_keep & t1)
-    sign = np.uint64(1) - np.uint64(2) * t1.astype(np.uint64)[:, None]
-    return cw_seeds, cw_bits, sign * (payload - _convert(s0) + _convert(s1))
+        if level + levels >= n:
+            sign = np.uint64(1) - np.uint64(2) * t1.astype(np.uint64)[:, None]
+            words[:, level + levels - n] = sign * (payload - _convert(s0) + _convert(s1))
+    return cw_seeds, cw_bits, words
 
 
-def dpf_expand(party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, final: U64, n: int) -> U64:
+def dpf_expand(party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, words: U64, n: int) -> U64:
     """Every party's share of the point function at every point: (K, 2^n, 2)."""
     count = len(seeds)
     s = _split_bit(seeds)[0].reshape(count, 1, 16)
@@ -170,12 +175,12 @@ def dpf_expand(party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, final: U64, n: 
         pairs = np.stack([left ^ (cw & on), right ^ (cw & on)], axis=2)
         bit_pairs = np.stack([tl ^ (t & bits), tr ^ (t & (bits >> np.uint8(1)))], axis=2)
         s, t = pairs.reshape(count, -1, 16), bit_pairs.reshape(count, -1) & np.uint8(1)
-    values = _convert(s) + t.astype(np.uint64)[..., None] * final[:, None, :]
+    values = _convert(s) + t.astype(np.uint64)[..., None] * words
     return -values if party else values
 
 
 def dpf_lookup(
-    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, final: U64, n: int, y: U64, table: U64
+    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, words: U64, n: int, y: U64, table: U64
 ) -> U64:
     """Shares of payload[w] table[(y - alpha) mod 2^n, c]: (K, T, 2)."""
     count, size = len(seeds), 1 << n
@@ -184,7 +189,45 @@ def dpf_lookup(
     index = np.arange(size, dtype=np.uint64)
     for first in range(0, count, step):
         part = slice(first, first + step)
-        values = dpf_expand(party, seeds[part], cw_seeds[part], cw_bits[part], final[part], n)
+        values = dpf_expand(party, seeds[part], cw_seeds[part], cw_bits[part], words[part], n)
         rows = (y[part, None] - index) & np.uint64(size - 1)
         out[part] = np.matmul(table[rows].transpose(0, 2, 1), values)
     return out
+
+
+def dpf_segments(
+    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, words: U64, n: int, y: U64, segments: Any
+) -> U64:
+    """Shares (K, 4) of intercept, slope, slope times the payload's second word, and outside."""
+    first, last, fine, grid, rows = segments
+    out = np.zeros((len(y), 4), np.uint64)
+    key = np.arange(len(y))
+    prefix = np.zeros(len(y), np.int64)
+    s, t = _split_bit(seeds)[0], np.full(len(y), party, np.uint8)
+    for level in range(n):
+        left, tl, right, tr = _children(s)
+        on, cw, bits = -t[:, None], _split_bit(cw_seeds[key, level])[0], cw_bits[key, level]
+        s = np.stack([left ^ (cw & on), right ^ (cw & on)], axis=1).reshape(-1, 16)
+        t = np.stack([tl ^ (t & bits), tr ^ (t & (bits >> np.uint8(1)))], axis=1).reshape(-1)
+        t &= np.uint8(1)
+        key = np.repeat(key, 2)
+        prefix = np.stack([2 * prefix, 2 * prefix + 1], axis=1).reshape(-1)
+
+        length = 1 << (n - 1 - level)
+        start = (y[key].astype(np.int64) - (prefix + 1) * length + 1) % (1 << n)
+        end = (start + length - 1) % (1 << n)
+        wraps = end < start
+        outside = np.where(wraps, (start > last) & (end < first), (start > last) | (end < first))
+        inside = ~wraps & (start >= first) & (end <= last) & (length << fine <= start)
+        value = _convert(s) + t.astype(np.uint64)[:, None] * words[key, level]
+        octave = np.frexp(np.maximum(start, 1).astype(np.float64))[1].astype(np.int64) - 1
+        row = ((octave - first.bit_length() + 1) << grid) + (
+            (start >> np.maximum(octave - grid, 0)) - (1 << grid)
+        )
+        line = rows[np.where(inside, row, 0)]
+        terms = np.concatenate([line * value[:, :1], line[:, 1:] * value[:, 1:]], axis=1)
+        np.add.at(out[:, :3], key[inside], terms[inside])
+        np.add.at(out[:, 3], key[outside], value[outside, 0])
+        more = ~(inside | outside)
+        key, prefix, s, t = key[more], prefix[more], s[more], t[more]
+    return -out if party else out

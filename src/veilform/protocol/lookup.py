@@ -2,17 +2,17 @@
 
 x is opened under a mask rho_x, and the bits of x that choose a cell are opened under a mask rho_i.
 The dealer's point function is 1 at rho_i, and rho_x in its second component; so the parties get
-shares of the cell's intercept A and slope B, and of B rho_x, by one local sum over the table, and
+shares of the segment's intercept A and slope B, and of B rho_x, by one local sum, and
 
     A + B x = A + B (x + rho_x) - B rho_x
 
-follows without another message. A second, coarse look-up on the bits above sees whether x left the
-table altogether; a column of the first one sees whether it left the calibrated range. Their sum is
-a count of values out of range, shared; with any of them, :func:`reveal_checked` hides the answer.
+follows without another message. The same sum tells whether x lies outside the calibrated range. The
+number of such values in a run is shared; with any of them, :func:`reveal_checked` hides the answer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -70,31 +70,32 @@ class Interpolated(NamedTuple):
     checks: int
 
 
-def interpolate(me: Party, x: Additive, table: Table) -> Protocol[Interpolated]:
-    """f(x) elementwise by a table for x's ring; |multiplier x| must be below its bound.
+def _line_cost(me: Party, index: Index, table: Table, payload: MaskRef) -> Cost:
+    keys = math.prod(index.y.shape) * index.bits * (17 + 16)
+    return Cost(dealt_client=keys, dealt_server=keys)
 
-    The result lives in x's ring, too.
+
+@declares(_line_cost)
+def line(me: Party, index: Index, table: Table, payload: MaskRef) -> Protocol[Array]:
+    """Shares (count, 4) of the line A + B x for each index: A, B, B rho, and 1 if it is outside.
+
+    Args:
+        payload: names rho.
     """
-    scaled = Additive(x.share * np.uint64(table.multiplier), x.bits)
-    opened, low, *beyond = yield from together(
-        open_value(me, scaled),
-        open_index(me, scaled, table.low, table.bits),
-        *(open_index(me, scaled, check.low, check.bits) for check in table.checks),
-    )
-    (cell, crossed), *seen = yield from together(
-        select(me, low, table.columns, opened.ref),
-        *(
-            select(me, index, check.column)
-            for index, check in zip(beyond, table.checks, strict=True)
-        ),
-    )
-    value = cell[..., 0] + cell[..., 1] * opened.y - crossed[..., 1]
-    outside = cell[..., 2]
-    for column, _ in seen:
-        outside = outside + column[..., 0]
-    checks = (1 + len(seen)) * int(np.prod(x.shape, dtype=np.int64))
-    outside = outside.reshape(1, -1).sum(-1)
-    return Interpolated(Additive(value, x.bits), Additive(outside, WORD), checks)
+    count, bits = math.prod(index.y.shape), index.bits
+    spec = specs.Lookup(me.fresh("lookup"), count, bits, index.mask, payload, bits)
+    taken = yield Take(spec)
+    return me.line(taken, bits, index.y.reshape(-1), table)
+
+
+def interpolate(me: Party, x: Additive, table: Table) -> Protocol[Interpolated]:
+    """f(x) elementwise by a table for x's ring, where the result lives too."""
+    opened, index = yield from together(open_value(me, x), open_index(me, x, table.low, table.bits))
+    found = yield from line(me, index, table, opened.ref)
+    y = opened.y.reshape(-1)
+    value = (found[:, 0] + found[:, 1] * y - found[:, 2]).reshape(*x.shape)
+    outside = found[:, 3].reshape(1, -1).sum(-1)
+    return Interpolated(Additive(value, x.bits), Additive(outside, WORD), math.prod(x.shape))
 
 
 def reveal_checked(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from veilform import kernels
+from veilform.protocol.tables import Table
 from veilform.ring import WORD, Words, reduce
 from veilform.roles import SERVER, Role
 from veilform.values import Array, Opened, Weight
@@ -76,13 +77,18 @@ class Party:
 
     def lookup(self, keys: dict[str, Words], bits: int, index: Array, table: Words) -> Array:
         """This party's shares (count, columns, 2) of table entries times (1, payload)."""
-        return kernels.dpf_lookup(
-            int(self.lead),
-            keys["key"].view(np.uint8).reshape(-1, 16),
-            keys["seed_words"].view(np.uint8).reshape(-1, bits, 16),
-            keys["bit_words"].astype(np.uint8),
-            keys["final_words"],
-            bits,
-            index,
-            table,
-        )
+        return kernels.dpf_lookup(int(self.lead), *_key(keys, bits), bits, index, table)
+
+    def line(self, keys: dict[str, Words], bits: int, index: Array, table: Table) -> Array:
+        """This party's shares (count, 4): intercept, slope, slope times payload, outside."""
+        return kernels.dpf_segments(int(self.lead), *_key(keys, bits), bits, index, table.segments)
+
+
+def _key(keys: dict[str, Words], bits: int) -> tuple[Any, Any, Any, Words]:
+    """A look-up's material as the kernels take it."""
+    return (
+        keys["key"].view(np.uint8).reshape(-1, 16),
+        keys["seed_words"].view(np.uint8).reshape(-1, bits, 16),
+        keys["bit_words"].astype(np.uint8),
+        keys["value_words"],
+    )
