@@ -17,6 +17,7 @@ from veilform.drive.lockstep import deal_stocks, run
 from veilform.drive.trace import Trace, trace
 from veilform.protocol.effects import Protocol
 from veilform.protocol.party import Party
+from veilform.ring import WORD, signed
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.shapes import Abstract
 from veilform.values import Additive, Opened, Preshared, Weight
@@ -54,10 +55,21 @@ def words(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x, np.int64).view(np.uint64)
 
 
-def split(rng: np.random.Generator, x: np.ndarray) -> dict[Role, np.ndarray]:
-    """A random sharing, with a share at an edge of the ring now and then."""
+def anywhere(rng: np.random.Generator, shape: tuple[int, ...], ring: int) -> np.ndarray:
+    """Any elements of the ring, as signed int64: edges and random ones, mixed."""
+    edges = np.array([0, 1, 2 ** (ring - 1) - 1, 2 ** (ring - 1), 2**ring - 1], np.uint64)
+    drawn = rng.integers(0, 2**ring, shape, np.uint64)
+    return signed(np.where(rng.random(shape) < 0.3, rng.choice(edges, shape), drawn), ring)
+
+
+def split(rng: np.random.Generator, x: np.ndarray, ring: int = WORD) -> dict[Role, np.ndarray]:
+    """A random sharing, with a share at an edge of the ring now and then.
+
+    Shares are not reduced: what is above the ring's bits must not matter.
+    """
     x = words(x)
-    edges = np.array([0, 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1], np.uint64)
+    quarter = 2 ** max(ring - 2, 0)
+    edges = np.array([0, 1, quarter, 2 ** (ring - 1) - 1, 2 ** (ring - 1), 2**ring - 1], np.uint64)
     share = rng.integers(0, 2**64, x.shape, np.uint64)
     share = np.where(rng.random(x.shape) < 0.4, rng.choice(edges, x.shape), share)
     return {CLIENT: x - share, SERVER: share}
@@ -79,15 +91,17 @@ class Outcome:
     multiply_adds: dict[Role, int] = field(default_factory=dict)
 
     def joined(self, index: int | None = None) -> np.ndarray:
-        """A shared result (or the one of that index) put together, as int64."""
+        """A shared result (or the one of that index) put together, as int64, signed in its ring."""
         ours, theirs = (one if index is None else one[index] for one in (self.client, self.server))
-        return (ours.share + theirs.share).view(np.int64)
+        assert ours.bits == theirs.bits, "the parties hold a value in different rings"
+        return signed(ours.share + theirs.share, ours.bits)
 
 
 def play(
     program: Program,
     inputs: Sequence[np.ndarray] = (),
     *,
+    rings: Sequence[int] | None = None,
     weights: Mapping[str, np.ndarray] | None = None,
     private: np.ndarray | None = None,
     seed: int = 0,
@@ -96,11 +110,13 @@ def play(
 
     Args:
         inputs: int64 values, shared at random.
+        rings: bits of the ring of each input; 64 each if not given.
         weights: the server's, int64.
         private: the client's own, int64; None at the server.
     """
     rng = np.random.default_rng(seed)
-    shares = [split(rng, x) for x in inputs]
+    rings = rings or [WORD] * len(inputs)
+    shares = [split(rng, x, ring) for x, ring in zip(inputs, rings, strict=True)]
     ring_weights = {name: words(w) for name, w in (weights or {}).items()}
     parties: dict[Role, Party] = {}
 
@@ -109,7 +125,8 @@ def play(
             own = role if not abstract else me.role
             parties[own] = me
             args: list[Any] = [
-                Additive(Abstract(s[own].shape) if abstract else s[own]) for s in shares
+                Additive(Abstract(s[own].shape) if abstract else s[own], ring)
+                for s, ring in zip(shares, rings, strict=True)
             ]
             for name, w in ring_weights.items():
                 value = None
@@ -159,15 +176,20 @@ def play(
 
 def as_additive(me: Party, x: Opened | Preshared | Additive) -> Additive:
     """Any held value as an additive sharing, locally."""
-    if isinstance(x, Opened):
-        return Additive(me.opened_share(x.y, x.shift, x.q, x.h))
-    return Additive(x.share)
+    return Additive(me.opened_share(x) if isinstance(x, Opened) else x.share, x.bits)
 
 
-def assert_within_a_unit(got: np.ndarray, x: np.ndarray, shift: int, what: str) -> None:
-    """got is floor(x / 2^shift), or one more or less."""
-    off = got.astype(object) - (np.asarray(x, np.int64) >> np.int64(shift)).astype(object)
-    worst = np.argmax(np.abs(off).ravel())
-    assert np.all(np.abs(off) <= 1), (
-        f"{what} by {shift} bits is off by {off.ravel()[worst]} for {np.ravel(x)[worst]}"
+def ring_product(a: np.ndarray, b: np.ndarray, ring: int) -> np.ndarray:
+    """a b elementwise, signed in a ring."""
+    return signed(words(a) * words(b), ring)
+
+
+def assert_dropped(got: np.ndarray, x: np.ndarray, shift: int, ring: int, what: str) -> None:
+    """got is x >> shift or one more, in the ring of ``ring`` bits."""
+    off = signed(words(got) - words(np.asarray(x, np.int64) >> np.int64(shift)), ring)
+    # In a ring of one bit, 1 is -1.
+    bad = np.ravel((off != 0) & (off != signed(np.array([1], np.uint64), ring)))
+    assert not bad.any(), (
+        f"{what} by {shift} bits into a ring of {ring} is off by {np.ravel(off)[bad][0]} "
+        f"for {np.ravel(x)[bad][0]}"
     )

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 from hypothesis import given
-from tests.protocol.harness import SEEDS, SHAPES, as_additive, checked, play, values
+from hypothesis import strategies as st
+from tests.protocol.harness import SEEDS, SHAPES, anywhere, as_additive, checked, play, values
 
 from veilform.masks import Centre, Columns, Heads, Row, Transpose
 from veilform.protocol.share import mask_private, preshare, reveal
+from veilform.ring import signed
 
-SEEDED = {"shape": SHAPES, "seed": SEEDS}
+SEEDED = {"shape": SHAPES, "seed": SEEDS, "ring": st.integers(1, 64)}
 
 
 @checked(40)
 @given(**SEEDED)
-def test_preshare_keeps_the_value(shape: tuple[int, ...], seed: int) -> None:
-    x = values(np.random.default_rng(seed), shape, 63)
-    out = play(preshare, [x], seed=seed)
+def test_preshare_keeps_the_value(shape: tuple[int, ...], seed: int, ring: int) -> None:
+    x = anywhere(np.random.default_rng(seed), shape, ring)
+    out = play(preshare, [x], rings=[ring], seed=seed)
     assert np.array_equal(out.joined(), x), "presharing changed the value"
     assert out.client.mask == out.server.mask, "the parties name different masks"
 
 
 @checked(40)
 @given(**SEEDED)
-def test_mask_private_keeps_the_value(shape: tuple[int, ...], seed: int) -> None:
-    x = values(np.random.default_rng(seed), shape, 63)
+def test_mask_private_keeps_the_value(shape: tuple[int, ...], seed: int, ring: int) -> None:
+    x = anywhere(np.random.default_rng(seed), shape, ring)
 
     def program(me, mine):
-        opened = yield from mask_private(me, mine, shape)
+        opened = yield from mask_private(me, mine, shape, ring)
         return as_additive(me, opened), opened
 
     out = play(program, private=x, seed=seed)
@@ -37,8 +39,8 @@ def test_mask_private_keeps_the_value(shape: tuple[int, ...], seed: int) -> None
 
 @checked(40)
 @given(**SEEDED)
-def test_reveal_tells_the_client_alone(shape: tuple[int, ...], seed: int) -> None:
-    x = values(np.random.default_rng(seed), shape, 63)
+def test_reveal_tells_the_client_alone(shape: tuple[int, ...], seed: int, ring: int) -> None:
+    x = anywhere(np.random.default_rng(seed), shape, ring)
 
     def program(me, a):
         plain = yield from reveal(me, a)
@@ -46,11 +48,12 @@ def test_reveal_tells_the_client_alone(shape: tuple[int, ...], seed: int) -> Non
         again = yield from reveal(me, fixed)
         return plain, again
 
-    out = play(program, [x], seed=seed)
+    out = play(program, [x], rings=[ring], seed=seed)
     for one in out.client:
-        assert np.array_equal(one.view(np.int64), x), "the client reads another value"
+        assert int(one.max()) < 2**ring, "what is revealed is not an element of the ring"
+        assert np.array_equal(signed(one, ring), x), "the client reads another value"
     assert out.server == (None, None), "the server got something"
-    assert out.trace.total.up == 8 * x.size, "only presharing sends upwards"
+    assert out.trace.total.up == (x.size + 7) // 8 if ring == 1 else (ring + 7) // 8 * x.size, "only presharing sends upwards"
 
 
 def test_preshared_views_move_share_and_mask_alike() -> None:

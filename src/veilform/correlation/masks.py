@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from veilform import kernels
 from veilform.correlation.manifest import Manifest
-from veilform.correlation.material import expand_field
+from veilform.correlation.material import expand_field, pack_field
 from veilform.correlation.specs import AnySpec, Linear, Preshare
 from veilform.masks import MaskRef
 from veilform.ring import Words, reduce
 from veilform.roles import CLIENT
-from veilform.words import pack
 
 
 class MaskTable:
@@ -83,7 +82,7 @@ def corrections(
             assert mask is not None
             share = next(f for f in spec.fields(CLIENT) if f.name == "share")
             product = product_of_masks(spec, masks, weights)
-            yield pack(product - expand_field(seed, spec, share) - mask, spec.bits)
+            yield pack_field(product - expand_field(seed, spec, share) - mask, share)
         if mask is not None:
             masks.put(spec.name, mask)
         masks.forget(index, spec)
