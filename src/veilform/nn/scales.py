@@ -25,9 +25,9 @@ SCORE = 10
 """Scale of an attention score once truncated."""
 NUMERATOR = 9
 """Scale of a squared score, as it weighs the values."""
-TOLERANCE = 0.005
-"""Largest relative error of a reciprocal or a root, met at the low end of its widened range alone:
-it falls with the square of the input, so within the measured range it is a quarter at most."""
+RECIPROCAL_TOLERANCE, ROOT_TOLERANCE = 0.002, 0.0005
+"""Largest relative errors of a denominator's reciprocal and of a reciprocal root. There are as many
+denominators as attention rows, so they take the coarser one."""
 LOGIT = 14
 """Scale at which logits are revealed: finer bits would tell of the weights, not of the answer."""
 CLASSIFIER = 14
@@ -216,7 +216,11 @@ def rsqrt_table(width: int, window: Window) -> tables.Table:
     """sqrt(width / x)."""
     root = math.sqrt(width)
     return tables.fit(
-        lambda x: root / x**0.5, window.lowest, window.highest, window.bound, tolerance=TOLERANCE
+        lambda x: root / x**0.5,
+        window.lowest,
+        window.highest,
+        window.bound,
+        tolerance=ROOT_TOLERANCE,
     )
 
 
@@ -229,7 +233,7 @@ def reciprocal_table(window: Window, ring: int) -> tables.Table:
         window.lowest,
         window.highest,
         window.bound,
-        tolerance=TOLERANCE,
+        tolerance=RECIPROCAL_TOLERANCE,
         ring=ring,
     )
 

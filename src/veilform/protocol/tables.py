@@ -21,8 +21,10 @@ from veilform.ring import WORD, Words
 Real = npt.NDArray[np.float64]
 Function = Callable[[Real], Real]
 
-FINEST = 12
-"""Segments that start at 2^12 of their lengths: the most that a small vector should pay."""
+FINER = 3
+"""Rows are finer than segments by 2^3: a row serves all segments that start within it."""
+FINEST = 10
+"""Segments that start at 2^10 of their lengths: the most that a small vector should pay."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,10 @@ def _fit(
     magnitude: float | None,
     ring: int,
 ) -> Table | None:
-    grid = fine + 1
-    low = max(0, lowest.bit_length() - 2 - grid)
+    grid = fine + FINER
+    low = max(0, (lowest - 1).bit_length() - 1 - grid)
+    if (lowest >> low) - 1 < 1 << grid:
+        low = max(0, low - 1)
     first, last = (lowest >> low) - 1, highest >> low
     if first < 1 << grid:
         return None  # the range begins at too few units to be cut that finely
