@@ -2,7 +2,7 @@
 //   a b = a0 b0 + 2^32 (a1 b0 + a0 b1),
 // the first term a 64-bit product of 32-bit words, the others products modulo 2^32 of the words of
 // a with those of b, swapped. The two kinds are summed apart and joined once at the end: two
-// multiplications and two additions for four lanes. A larger register tile would spill.
+// multiplications, two additions and a shuffle for four lanes. A larger register tile would spill.
 #include <immintrin.h>
 
 #include "elementwise.hpp"
@@ -14,38 +14,44 @@ namespace {
 struct Avx2 {
   static constexpr std::size_t kLanes = 4, kMr = 4, kNv = 1;
 
+  static __m256i load(const u64* at) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  }
+  static __m256i broadcast(u64 word) { return _mm256_set1_epi64x(static_cast<long long>(word)); }
+
   static __m256i join(__m256i whole, __m256i cross) {
     const __m256i high = _mm256_blend_epi32(_mm256_setzero_si256(), cross, 0xAA);
     return _mm256_add_epi64(_mm256_add_epi64(whole, high), _mm256_slli_epi64(cross, 32));
   }
 
   template <std::size_t MR, std::size_t NV>
-  static void tile(std::size_t inner, const u64* a, const u64* b, std::size_t ldb, u64* out,
-                   std::size_t ldo, bool accumulate) {
+  static void tile(std::size_t pairs, const u64* a, const u64* b, const Result& out) {
+    constexpr std::size_t kNr = kLanes * kNv;
     __m256i whole[MR][NV], cross[MR][NV];
     for (std::size_t r = 0; r < MR; ++r)
-      for (std::size_t v = 0; v < NV; ++v)
-        whole[r][v] = cross[r][v] = _mm256_setzero_si256();
-    for (std::size_t k = 0; k < inner; ++k, a += kMr, b += ldb) {
-      __m256i bv[NV], sv[NV];
-      for (std::size_t v = 0; v < NV; ++v) {
-        bv[v] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + v * kLanes));
-        sv[v] = _mm256_shuffle_epi32(bv[v], 0xB1);
-      }
+      for (std::size_t v = 0; v < NV; ++v) whole[r][v] = cross[r][v] = _mm256_setzero_si256();
+    for (std::size_t p = 0; p < pairs; ++p, a += 2 * kMr, b += 2 * kNr) {
+      __m256i b0[NV], b1[NV];
+      for (std::size_t v = 0; v < NV; ++v) b0[v] = load(b + v * kLanes);
+      for (std::size_t v = 0; v < NV; ++v) b1[v] = load(b + kNr + v * kLanes);
       for (std::size_t r = 0; r < MR; ++r) {
-        const __m256i av = _mm256_set1_epi64x(static_cast<long long>(a[r]));
+        const __m256i a0 = broadcast(a[r]), a1 = broadcast(a[kMr + r]);
         for (std::size_t v = 0; v < NV; ++v) {
-          whole[r][v] = _mm256_add_epi64(whole[r][v], _mm256_mul_epu32(av, bv[v]));
-          cross[r][v] = _mm256_add_epi32(cross[r][v], _mm256_mullo_epi32(av, sv[v]));
+          const __m256i x = _mm256_add_epi64(a0, b1[v]), y = _mm256_add_epi64(a1, b0[v]);
+          whole[r][v] = _mm256_add_epi64(whole[r][v], _mm256_mul_epu32(x, y));
+          cross[r][v] = _mm256_add_epi32(
+              cross[r][v], _mm256_mullo_epi32(x, _mm256_shuffle_epi32(y, 0xB1)));
         }
       }
     }
-    for (std::size_t r = 0; r < MR; ++r, out += ldo)
+    const __m256i mask = broadcast(out.mask);
+    for (std::size_t r = 0; r < MR; ++r)
       for (std::size_t v = 0; v < NV; ++v) {
-        auto* at = reinterpret_cast<__m256i*>(out + v * kLanes);
-        __m256i sum = join(whole[r][v], cross[r][v]);
-        if (accumulate) sum = _mm256_add_epi64(sum, _mm256_loadu_si256(at));
-        _mm256_storeu_si256(at, sum);
+        u64* at = out.at + r * out.ld + v * kLanes;
+        const __m256i term = _mm256_add_epi64(load(out.col + v * kLanes), broadcast(out.row[r]));
+        __m256i word = _mm256_sub_epi64(join(whole[r][v], cross[r][v]), term);
+        if (out.accumulate) word = _mm256_add_epi64(word, load(at));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), _mm256_and_si256(word, mask));
       }
   }
 };

@@ -4,12 +4,12 @@
 #include <nanobind/ndarray.h>
 
 #include <algorithm>
-#include <new>
 #include <string>
 #include <vector>
 
 #include "cpu.hpp"
 #include "pool.hpp"
+#include "product.hpp"
 
 namespace nb = nanobind;
 using namespace veilform;
@@ -33,86 +33,46 @@ const Ops& ops_of(int path) {
   return *found;
 }
 
-// Scratch words of the calling thread. A task may not throw, so running out of memory ends it all,
-// as an allocation in NumPy's own kernels would.
-u64* scratch(std::size_t words) {
-  void* data = scratch_bytes(words * sizeof(u64));
-  if (data == nullptr) std::terminate();
-  return static_cast<u64*>(data);
-}
-
-std::size_t ceil_div(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
-
-// Below this many multiply-adds (or words of elementwise work) a second thread does not pay.
-constexpr std::size_t kGemmGrain = std::size_t{1} << 17;
+// Words of elementwise work in one task.
 constexpr std::size_t kWordGrain = std::size_t{1} << 14;
 
-struct Product {
-  std::size_t batch, m, k, n;
-  const u64 *a, *b;
-  u64* c;
-  bool packed;
-};
+void check_ring(unsigned bits) { require(bits >= 1 && bits <= 64, "bits is out of range"); }
 
-void run_product(const Ops& kernel, std::size_t threads, const Product& p) {
-  if (p.batch * p.m * p.n == 0) return;
-  if (p.k == 0) return std::fill(p.c, p.c + p.batch * p.m * p.n, u64{0});
-  const std::size_t blocks = ceil_div(p.m, kernel.max_rows), panels = ceil_div(p.n, kernel.nr);
-  // Rows are shared out evenly over the blocks; panels go in runs, so that A is packed seldom.
-  const std::size_t rows = ceil_div(p.m, blocks);
-  const std::size_t wanted = threads > 1 ? 4 * threads : 1;
-  const std::size_t runs = std::min(panels, std::max<std::size_t>(1, ceil_div(wanted, p.batch * blocks)));
-  const std::size_t columns = ceil_div(panels, runs) * kernel.nr;
-  const std::size_t across = ceil_div(p.n, columns), tasks = p.batch * blocks * across;
-  const std::size_t useful = std::max<std::size_t>(1, p.batch * p.m * p.n * p.k / kGemmGrain);
-  parallel_for(tasks, std::min(threads, useful), [&](std::size_t task) {
-    const std::size_t column = task % across * columns;
-    const std::size_t row = task / across % blocks * rows, at = task / across / blocks;
-    if (row >= p.m) return;
-    GemmTask g{};
-    g.a = p.a + at * p.m * p.k + row * p.k;
-    g.lda = p.k;
-    g.b = p.packed ? p.b + column * p.k : p.b + at * p.k * p.n + column;
-    g.ldb = p.n;
-    g.packed = p.packed;
-    g.c = p.c + at * p.m * p.n + row * p.n + column;
-    g.ldc = p.n;
-    g.rows = std::min(rows, p.m - row);
-    g.cols = std::min(columns, p.n - column);
-    g.inner = p.k;
-    kernel.gemm(g, scratch(kernel.scratch_words));
-  });
-}
-
-void matmul(int path, std::size_t threads, In<u64, 3> a, In<u64, 3> b, Out<u64, 3> c) {
-  const Ops& kernel = ops_of(path);
+void matmul(int path, std::size_t threads, In<u64, 3> a, In<u64, 3> b, unsigned bits,
+            Out<u64, 3> c, bool accumulate) {
+  check_ring(bits);
+  require(supported(path), "this CPU cannot run that kernel path");
   require(a.shape(0) == b.shape(0) && a.shape(2) == b.shape(1) && c.shape(0) == a.shape(0) &&
               c.shape(1) == a.shape(1) && c.shape(2) == b.shape(2),
           "the shapes do not multiply");
-  const Product p{a.shape(0), a.shape(1), a.shape(2), b.shape(2), a.data(), b.data(), c.data(), false};
+  const Product p{a.shape(0), a.shape(1), a.shape(2), b.shape(2), a.data(), b.data(), 0,
+                  c.data(),   accumulate, bits};
   nb::gil_scoped_release unlocked;
-  run_product(kernel, threads, p);
+  run_product(path, threads, p);
 }
 
-std::size_t packed_words(int path, std::size_t k, std::size_t n) {
-  const Ops& kernel = ops_of(path);
-  return ceil_div(n, kernel.nr) * kernel.nr * k;
+std::size_t packed_bytes(int path, std::size_t k, std::size_t n, unsigned width) {
+  require((width >= 1 && width <= 4) || width == 8, "a weight has 1, 2, 3, 4 or 8 bytes");
+  const std::size_t nr = ops_of(path).nr;
+  return ceil_div(n, nr) * nr * (k + k % 2) * width;
 }
 
-void pack(int path, In<u64, 2> b, Out<u64, 1> out) {
-  const Ops& kernel = ops_of(path);
-  require(out.size() == packed_words(path, b.shape(0), b.shape(1)), "wrong size of the packed matrix");
+void pack(int path, In<u64, 2> b, unsigned width, Out<u8, 1> out) {
+  require(out.size() == packed_bytes(path, b.shape(0), b.shape(1), width),
+          "wrong size of the packed matrix");
   nb::gil_scoped_release unlocked;
-  kernel.pack(b.data(), b.shape(0), b.shape(1), out.data());
+  ops_of(path).pack(b.data(), b.shape(0), b.shape(1), width, out.data());
 }
 
-void matmul_packed(int path, std::size_t threads, In<u64, 2> a, In<u64, 1> b, Out<u64, 2> c) {
-  const Ops& kernel = ops_of(path);
+void matmul_packed(int path, std::size_t threads, In<u64, 2> a, In<u8, 1> b, unsigned width,
+                   unsigned bits, Out<u64, 2> c, bool accumulate) {
+  check_ring(bits);
   const std::size_t k = a.shape(1), n = c.shape(1);
-  require(c.shape(0) == a.shape(0) && b.size() == packed_words(path, k, n), "the shapes do not multiply");
-  const Product p{1, a.shape(0), k, n, a.data(), b.data(), c.data(), true};
+  require(c.shape(0) == a.shape(0) && b.size() == packed_bytes(path, k, n, width),
+          "the shapes do not multiply");
+  const Product p{1, a.shape(0), k, n, a.data(), b.data(), width, c.data(), accumulate, bits};
   nb::gil_scoped_release unlocked;
-  run_product(kernel, threads, p);
+  run_product(path, threads, p);
 }
 
 // An array of `size` unsigned words of 2, 4 or 8 bytes; None is zero everywhere.
@@ -297,7 +257,7 @@ NB_MODULE(_native, m) {
   m.def("has_aes", [](int path) { return dpf_lookup_fn(path) != nullptr; });
   m.def("cpu_features", &cpu_features);
   m.def("matmul", &matmul);
-  m.def("packed_words", &packed_words);
+  m.def("packed_bytes", &packed_bytes);
   m.def("pack", &pack);
   m.def("matmul_packed", &matmul_packed);
   // None is allowed where a term may be absent.

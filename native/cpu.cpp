@@ -37,6 +37,15 @@ const Ops* ops(int path) {
   return nullptr;
 }
 
+GemmFn gemm_fn(int path, unsigned bits) {
+#ifdef VEILFORM_X86
+  static const Cpu cpu = detect_cpu();
+  if (path == kAvx512 && supported(path) && cpu.avx512_ifma && bits <= 52) return ifma_gemm;
+#endif
+  (void)bits;
+  return ops(path)->gemm;
+}
+
 DpfGenerateFn dpf_generate_fn(int path) {
 #ifdef VEILFORM_X86
   static const Cpu cpu = detect_cpu();

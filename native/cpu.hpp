@@ -8,7 +8,7 @@ namespace veilform {
 struct Cpu {
   bool avx2 = false;         // AVX2, BMI, BMI2
   bool avx512 = false;       // AVX-512 F, DQ, BW, VL, and all of avx2
-  bool avx512_ifma = false;  // reported only
+  bool avx512_ifma = false;
   bool aes = false;
   bool vaes = false;
 };
@@ -21,6 +21,8 @@ enum Path { kPortable = 0, kAvx2 = 1, kAvx512 = 2 };
 bool supported(int path);
 // Null if not supported here.
 const Ops* ops(int path);
+// The fastest product of a supported path for results of that many bits.
+GemmFn gemm_fn(int path, unsigned bits);
 DpfGenerateFn dpf_generate_fn(int path);
 DpfLookupFn dpf_lookup_fn(int path);
 DpfSegmentsFn dpf_segments_fn(int path);

@@ -1,6 +1,6 @@
 // The interface between the bindings and the kernels of each instruction set.
 //
-// All arithmetic is modulo 2^64. Nothing here allocates, throws or keeps state: the bindings check
+// All arithmetic is modulo 2^64, or a smaller power of two where a mask is given. Nothing here allocates, throws or keeps state: the bindings check
 // every size first, and hand in the memory to work in.
 #pragma once
 
@@ -11,6 +11,7 @@ namespace veilform {
 
 using u8 = std::uint8_t;
 using u64 = std::uint64_t;
+using i64 = std::int64_t;
 
 // An elementwise operand: words of 2, 4 or 8 bytes (width), or zero everywhere (width 0). Element i
 // of the result uses element i / repeat.
@@ -38,23 +39,28 @@ struct ProductTerms {
 struct GemmTask {
   const u64* a;      // first row of the block; rows are lda words apart
   std::size_t lda;
-  const u64* b;      // plain: B itself, rows ldb words apart; packed: the first panel (see Ops::nr)
+  const void* b;     // plain: words of B itself, rows ldb words apart; packed: the first panel
   std::size_t ldb;   // ignored if packed
-  bool packed;
+  unsigned width;    // bytes of a packed weight, or 0 for a plain B
   u64* c;            // top left of the block of the result, at the first panel's first column
   std::size_t ldc;
   std::size_t rows, cols, inner;
+  bool accumulate;   // add to what c holds
+  u64 mask;          // of the result's words: 2^bits - 1
 };
+
+using GemmFn = void (*)(const GemmTask&, u64* scratch);
 
 // The kernels of one instruction set.
 struct Ops {
-  // Panel p of a packed matrix (k, n) holds columns p nr .. (p+1) nr, row after row: nr words for
-  // each of the k rows, zero beyond column n.
+  // Panel p of a packed matrix (k, n) holds columns p nr .. (p+1) nr, row after row: nr signed
+  // weights of 1, 2, 3, 4 or 8 bytes for each of the k rows (k rounded up to even), zero beyond
+  // row k and column n. A row of 3-byte weights is its nr low halves, then its nr high bytes.
   std::size_t nr;
   std::size_t max_rows;       // of one GemmTask
   std::size_t scratch_words;  // that one GemmTask works in
-  void (*gemm)(const GemmTask&, u64* scratch);
-  void (*pack)(const u64* b, std::size_t k, std::size_t n, u64* out);
+  GemmFn gemm;
+  void (*pack)(const u64* b, std::size_t k, std::size_t n, unsigned width, u8* out);
   // Elements first .. end of the whole arrays.
   void (*share)(u64* out, const Opened& y, unsigned bits, bool lead, const Operand& q,
                 const Operand& h, std::size_t first, std::size_t end);
@@ -112,6 +118,7 @@ using DpfGenerateFn = void (*)(const DpfKeys&, const u8* seeds0, const u8* seeds
 extern const Ops portable_ops;
 #ifdef VEILFORM_X86
 extern const Ops avx2_ops, avx512_ops;
+extern const GemmFn ifma_gemm;  // in avx512_ops' layout and scratch, for masks of up to 52 bits
 extern const DpfGenerateFn aesni_generate;
 extern const DpfLookupFn aesni_lookup, vaes_lookup;
 extern const DpfSegmentsFn aesni_segments, vaes_segments;

@@ -9,15 +9,18 @@ struct Portable {
   static constexpr std::size_t kLanes = 4, kMr = 4, kNv = 2;
 
   template <std::size_t MR, std::size_t NV>
-  static void tile(std::size_t inner, const u64* a, const u64* b, std::size_t ldb, u64* out,
-                   std::size_t ldo, bool accumulate) {
-    constexpr std::size_t kCols = kLanes * NV;
+  static void tile(std::size_t pairs, const u64* a, const u64* b, const Result& out) {
+    constexpr std::size_t kNr = kLanes * kNv, kCols = kLanes * NV;
     u64 sum[MR][kCols] = {};
-    for (std::size_t k = 0; k < inner; ++k, a += kMr, b += ldb)
+    for (std::size_t p = 0; p < pairs; ++p, a += 2 * kMr, b += 2 * kNr)
       for (std::size_t r = 0; r < MR; ++r)
-        for (std::size_t j = 0; j < kCols; ++j) sum[r][j] += a[r] * b[j];
-    for (std::size_t r = 0; r < MR; ++r, out += ldo)
-      for (std::size_t j = 0; j < kCols; ++j) out[j] = sum[r][j] + (accumulate ? out[j] : 0);
+        for (std::size_t j = 0; j < kCols; ++j)
+          sum[r][j] += (a[r] + b[kNr + j]) * (a[kMr + r] + b[j]);
+    for (std::size_t r = 0; r < MR; ++r)
+      for (std::size_t j = 0; j < kCols; ++j) {
+        u64& at = out.at[r * out.ld + j];
+        at = (sum[r][j] - out.row[r] - out.col[j] + (out.accumulate ? at : 0)) & out.mask;
+      }
   }
 };
 

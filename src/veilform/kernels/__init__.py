@@ -28,6 +28,7 @@ import numpy as np
 from veilform.kernels import _check, reference
 from veilform.kernels._check import U8, U64
 from veilform.kernels._dispatch import available, info, selected, set_threads, threads, use
+from veilform.kernels._matmul import PackedMatrix, matmul, pack
 
 __all__ = [
     "PackedMatrix",
@@ -46,81 +47,6 @@ __all__ = [
     "threads",
     "use",
 ]
-
-
-class PackedMatrix:
-    """A right operand (k, n), laid out once for many products. Made by `pack`."""
-
-    __slots__ = ("_data", "_path", "shape")
-
-    def __init__(self, data: U64, path: str, shape: tuple[int, int]) -> None:
-        self._data, self._path, self.shape = data, path, shape
-
-    def __repr__(self) -> str:
-        return f"PackedMatrix(shape={self.shape}, path={self._path!r})"
-
-
-def pack(b: U64) -> PackedMatrix:
-    """Lay out a matrix (k, n) for the path in use, to be the right operand of many products.
-
-    Raises:
-        ValueError: b is no uint64 matrix.
-    """
-    b = _check.words("b", b)
-    if b.ndim != 2:
-        raise ValueError(f"pack takes a matrix (k, n), not shape {b.shape}")
-    at = selected()
-    if at.native is None:
-        return PackedMatrix(b.copy(), at.path, b.shape)
-    data = np.empty(at.native.packed_words(at.code, *b.shape), np.uint64)
-    at.native.pack(at.code, b, data)
-    return PackedMatrix(data, at.path, b.shape)
-
-
-def matmul(a: U64, b: U64 | PackedMatrix) -> U64:
-    """The product (..., m, k) @ (..., k, n) modulo 2^64, the batch axes being equal.
-
-    With a `PackedMatrix` (k, n), every leading axis of ``a`` counts as rows.
-
-    Raises:
-        ValueError: wrong dtypes or shapes, or b was packed for another path.
-    """
-    a = _check.words("a", a)
-    if isinstance(b, PackedMatrix):
-        return _matmul_packed(a, b)
-    return _matmul_plain(a, _check.words("b", b))
-
-
-def _matmul_plain(a: U64, b: U64) -> U64:
-    at = selected()
-    _check.matmul_shapes(a.shape, b.shape)
-    if at.native is None:
-        return reference.matmul(a, b)
-    out = np.empty((*a.shape[:-1], b.shape[-1]), np.uint64)
-    m, k = a.shape[-2:]
-    n = b.shape[-1]
-    batch = int(np.prod(a.shape[:-2], dtype=np.int64))
-    at.native.matmul(
-        at.code, at.threads, a.reshape(batch, m, k), b.reshape(batch, k, n),
-        out.reshape(batch, m, n),
-    )  # fmt: skip
-    return out
-
-
-def _matmul_packed(a: U64, b: PackedMatrix) -> U64:
-    at = selected()
-    if b._path != at.path:
-        raise ValueError(f"the matrix was packed for path {b._path!r}, but {at.path!r} is in use")
-    if a.ndim < 2 or a.shape[-1] != b.shape[0]:
-        raise ValueError(f"shapes {a.shape} and {b.shape} cannot be multiplied")
-    k, n = b.shape
-    rows = int(np.prod(a.shape[:-1], dtype=np.int64))
-    flat = a.reshape(rows, k)
-    if at.native is None:
-        return reference.matmul(flat, b._data).reshape(*a.shape[:-1], n)
-    out = np.empty((rows, n), np.uint64)
-    at.native.matmul_packed(at.code, at.threads, flat, b._data, out)
-    return out.reshape(*a.shape[:-1], n)
 
 
 def _like(name: str, array: Any, expected: tuple[int, ...]) -> U64:

@@ -40,6 +40,27 @@ def narrow(name: str, array: Any) -> Any:
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
+def weights(name: str, array: Any) -> Any:
+    """Like `words`, for uint64 or signed integers."""
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} must be a NumPy array, not {type(array).__name__}")
+    if array.dtype != np.uint64 and (array.dtype.kind != "i" or not array.dtype.isnative):
+        raise ValueError(f"{name} must be uint64 or signed integers, not {array.dtype}")
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def writable(name: str, array: Any) -> None:
+    """Raise ValueError unless the array can take a result: uint64, C-contiguous, not read-only."""
+    if words(name, array) is not array or not array.flags.writeable:
+        raise ValueError(f"{name} must be C-contiguous and writable")
+
+
+def modulus(bits: int) -> None:
+    """Raise ValueError unless there is a ring of ``bits`` bits."""
+    if not 1 <= bits <= 64:
+        raise ValueError(f"the ring has 1 to 64 bits, not {bits}")
+
+
 def shape(name: str, array: Any, expected: Sequence[int]) -> None:
     """Raise ValueError unless the array has exactly this shape."""
     if array.shape != tuple(expected):
@@ -51,8 +72,7 @@ def ring(t: int, bits: int) -> None:
 
     The wide value carries the offset 2^(bits-2), and t = 0 means no offset.
     """
-    if not 1 <= bits <= 64:
-        raise ValueError(f"the ring has 1 to 64 bits, not {bits}")
+    modulus(bits)
     if not 0 <= t <= max(bits - 2, 0):
         raise ValueError(f"t must lie in 0..{max(bits - 2, 0)} in a ring of {bits} bits, not {t}")
 

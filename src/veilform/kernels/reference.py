@@ -19,10 +19,9 @@ from veilform.kernels._check import U8, U64
 _ZERO = np.uint64(0)
 
 
-def matmul(a: U64, b: U64) -> U64:
-    """The product (..., m, k) @ (..., k, n)."""
-    out: U64 = np.matmul(a, b)
-    return out
+def matmul(a: U64, b: Any, bits: int = 64, base: Any = _ZERO) -> U64:
+    """Base + (..., m, k) @ (..., k, n), where b may be signed, modulo 2^bits."""
+    return _reduced(np.matmul(a, b.astype(np.uint64)) + base, bits)
 
 
 # --- Bilinear forms in an opened value ------------------------------------------------------
