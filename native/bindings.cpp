@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "bind_words.hpp"
 #include "cpu.hpp"
 #include "pool.hpp"
 
@@ -277,4 +278,5 @@ NB_MODULE(_native, m) {
         nb::arg().none());
   m.def("dpf_generate", &dpf_generate);
   m.def("dpf_lookup", &dpf_lookup);
+  bind_words(m);
 }

@@ -1,6 +1,7 @@
 // What this CPU can do, and the kernels for it.
 #pragma once
 
+#include "ctr.hpp"
 #include "kernels.hpp"
 
 namespace veilform {
@@ -23,5 +24,6 @@ bool supported(int path);
 const Ops* ops(int path);
 DpfGenerateFn dpf_generate_fn(int path);
 DpfLookupFn dpf_lookup_fn(int path);
+CtrFn ctr_fn(int path);
 
 }  // namespace veilform
