@@ -45,6 +45,7 @@ class Incoming:
     """
 
     def __init__(self, descriptor: int, role: Role, manifest: Manifest, seed: bytes) -> None:
+        self.role = role
         self._descriptor = descriptor
         self._start = role, manifest.digest, seed
         dealt = manifest.dealt_bytes(role)
