@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "bind_words.hpp"
 #include "cpu.hpp"
 #include "pool.hpp"
 #include "product.hpp"
@@ -272,4 +273,5 @@ NB_MODULE(_native, m) {
   m.def("dpf_generate", &dpf_generate);
   m.def("dpf_lookup", &dpf_lookup);
   m.def("dpf_segments", &dpf_segments);
+  bind_words(m);
 }

@@ -75,4 +75,14 @@ DpfSegmentsFn dpf_segments_fn(int path) {
   return nullptr;
 }
 
+CtrFn ctr_fn(int path) {
+#ifdef VEILFORM_X86
+  static const Cpu cpu = detect_cpu();
+  if (path == kAvx512 && supported(path) && cpu.vaes) return ctr_vaes;
+  if (path != kPortable && supported(path) && cpu.aes) return ctr_aesni;
+#endif
+  (void)path;
+  return nullptr;
+}
+
 }  // namespace veilform

@@ -1,6 +1,7 @@
 // What this CPU can do, and the kernels for it.
 #pragma once
 
+#include "ctr.hpp"
 #include "kernels.hpp"
 
 namespace veilform {
@@ -26,5 +27,6 @@ GemmFn gemm_fn(int path, unsigned bits);
 DpfGenerateFn dpf_generate_fn(int path);
 DpfLookupFn dpf_lookup_fn(int path);
 DpfSegmentsFn dpf_segments_fn(int path);
+CtrFn ctr_fn(int path);
 
 }  // namespace veilform

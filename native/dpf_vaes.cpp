@@ -29,31 +29,38 @@ struct Vaes {
 
   void expand(const __m128i* parents, std::size_t count, __m128i cw_left, __m128i cw_right,
               __m128i* children) const {
+    std::size_t i = 0;
+    for (; i + 16 <= count; i += 16) expand<4>(parents + i, cw_left, cw_right, children + 2 * i);
+    for (; i + 4 < count; i += 8) expand<2>(parents + i, cw_left, cw_right, children + 2 * i);
+    if (i < count) expand<1>(parents + i, cw_left, cw_right, children + 2 * i);
+  }
+
+  // Of 4 V parents.
+  template <std::size_t V>
+  void expand(const __m128i* parents, __m128i cw_left, __m128i cw_right, __m128i* children) const {
     const __m512i cl = _mm512_broadcast_i32x4(cw_left), cr = _mm512_broadcast_i32x4(cw_right);
     const __m512i low = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
     const __m512i high = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-    for (std::size_t i = 0; i < count; i += 16) {
-      __m512i seed[4], l[4], r[4];
-      for (std::size_t j = 0; j < 4; ++j) {
-        seed[j] = _mm512_andnot_si512(wide_bit(), _mm512_loadu_si512(parents + i + 4 * j));
-        l[j] = _mm512_xor_si512(seed[j], left.round[0]);
-        r[j] = _mm512_xor_si512(seed[j], right.round[0]);
+    __m512i seed[V], l[V], r[V];
+    for (std::size_t j = 0; j < V; ++j) {
+      seed[j] = _mm512_andnot_si512(wide_bit(), _mm512_loadu_si512(parents + 4 * j));
+      l[j] = _mm512_xor_si512(seed[j], left.round[0]);
+      r[j] = _mm512_xor_si512(seed[j], right.round[0]);
+    }
+    for (int round = 1; round < 10; ++round)
+      for (std::size_t j = 0; j < V; ++j) {
+        l[j] = _mm512_aesenc_epi128(l[j], left.round[round]);
+        r[j] = _mm512_aesenc_epi128(r[j], right.round[round]);
       }
-      for (int round = 1; round < 10; ++round)
-        for (std::size_t j = 0; j < 4; ++j) {
-          l[j] = _mm512_aesenc_epi128(l[j], left.round[round]);
-          r[j] = _mm512_aesenc_epi128(r[j], right.round[round]);
-        }
-      for (std::size_t j = 0; j < 4; ++j) {
-        const __m512i on = wide_spread(_mm512_loadu_si512(parents + i + 4 * j));
-        l[j] = _mm512_xor_si512(_mm512_aesenclast_epi128(l[j], left.round[10]), seed[j]);
-        r[j] = _mm512_xor_si512(_mm512_aesenclast_epi128(r[j], right.round[10]), seed[j]);
-        l[j] = _mm512_xor_si512(l[j], _mm512_and_si512(on, cl));
-        r[j] = _mm512_xor_si512(r[j], _mm512_and_si512(on, cr));
-        __m128i* out = children + 2 * (i + 4 * j);
-        _mm512_storeu_si512(out, _mm512_permutex2var_epi64(l[j], low, r[j]));
-        _mm512_storeu_si512(out + 4, _mm512_permutex2var_epi64(l[j], high, r[j]));
-      }
+    for (std::size_t j = 0; j < V; ++j) {
+      const __m512i on = wide_spread(_mm512_loadu_si512(parents + 4 * j));
+      l[j] = _mm512_xor_si512(_mm512_aesenclast_epi128(l[j], left.round[10]), seed[j]);
+      r[j] = _mm512_xor_si512(_mm512_aesenclast_epi128(r[j], right.round[10]), seed[j]);
+      l[j] = _mm512_xor_si512(l[j], _mm512_and_si512(on, cl));
+      r[j] = _mm512_xor_si512(r[j], _mm512_and_si512(on, cr));
+      __m128i* out = children + 8 * j;
+      _mm512_storeu_si512(out, _mm512_permutex2var_epi64(l[j], low, r[j]));
+      _mm512_storeu_si512(out + 4, _mm512_permutex2var_epi64(l[j], high, r[j]));
     }
   }
 

@@ -144,8 +144,11 @@ constexpr std::size_t dpf_segment_nodes(unsigned fine) {
   return ((std::size_t{1} << fine) + 4 + kDpfLeaves) / kDpfLeaves * kDpfLeaves;
 }
 
+constexpr std::size_t kDpfEnded = 256;  // nodes that are converted together
+
 constexpr std::size_t dpf_segment_words(unsigned fine) {
-  return 14 * dpf_segment_nodes(fine) + 2 * kDpfLeaves;
+  const std::size_t room = dpf_segment_nodes(fine);
+  return 10 * room + 4 * (2 * room + kDpfEnded) + 2 * kDpfLeaves;
 }
 
 }  // namespace veilform

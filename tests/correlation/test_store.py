@@ -11,12 +11,13 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from veilform.correlation import store as store_module
 from veilform.correlation.manifest import Manifest
-from veilform.correlation.specs import Preshare, Square, Truncate
+from veilform.correlation.specs import Linear, Preshare, Square, Term, Truncate
 from veilform.correlation.store import StockStore, new_id
 from veilform.errors import InputError, StockError
 from veilform.masks import MaskRef
@@ -29,6 +30,10 @@ SPECS = (
     Square("z", (2, 3), MaskRef("y"), 0),
 )
 MANIFEST = Manifest("0" * 64, "", 64, 1, 16, SPECS, (8,), (8,))
+LINEAR = (
+    Preshare("x", (2, 3)),
+    Linear("z", (2, 3), (Term(MaskRef("x"), (2, 3), "w", (3, 3)),)),
+)
 OTHER = Manifest("1" * 64, "", 64, 1, 16, SPECS, (8,), (8,))
 DEALT = bytes(range(6)) + bytes(range(100, 148))
 
@@ -264,34 +269,55 @@ def test_a_folder_belongs_to_one_role(store: StockStore, folder: Path) -> None:
 
 def test_a_stock_of_the_wrong_size(store: StockStore) -> None:
     name = new_id()
-    store.put(name, MANIFEST, SEED, [DEALT + b"x"])
-    with pytest.raises(StockError, match="where its manifest says 54"):
+    for content in (DEALT + b"x", DEALT[:-1]):
+        with pytest.raises(StockError, match="where 54 belong"):
+            store.put(name, MANIFEST, SEED, [content])
+    with pytest.raises(StockError, match="is not kept here"):
         store.claim(name, MANIFEST)
 
 
-@pytest.mark.parametrize("failing", ["write", "fsync", "link", "open"])
+def test_a_stock_in_pieces_from_two_threads(store: StockStore, folder: Path) -> None:
+    """Nothing of it can be claimed before it is whole, and its bytes are those of one in one go."""
+    manifest = msgspec.structs.replace(MANIFEST, specs=LINEAR)
+    dealt, corrections = os.urandom(48), os.urandom(48)
+    name, other = new_id(), new_id()
+    with store.incoming(name, manifest, SEED) as stock:
+        other_thread = threading.Thread(
+            target=lambda: [stock.corrections.write(corrections[i : i + 1]) for i in range(48)]
+        )
+        other_thread.start()
+        for i in range(0, 48, 5):
+            stock.dealt.write(dealt[i : i + 5])
+        other_thread.join()
+        with pytest.raises(StockError, match="is not kept here"):
+            store.claim(name, manifest)
+    store.put(other, manifest, SEED, [dealt], [corrections])
+    first, second = ((folder / f"{n}.stock").read_bytes() for n in (name, other))
+    assert first == second
+    material = store.claim(name, manifest).take(LINEAR[0])
+    assert not material
+    assert not list(folder.glob("*.partial"))
+
+
+def test_a_stock_that_breaks_off_leaves_nothing(store: StockStore, folder: Path) -> None:
+    def broken() -> None:
+        with store.incoming(new_id(), MANIFEST, SEED) as stock:
+            stock.dealt.write(DEALT[:9])
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        broken()
+    assert not names(folder)
+
+
+@pytest.mark.parametrize("failing", ["pwrite", "fsync", "link", "open"])
 def test_a_full_disk_leaves_nothing_behind(
     store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    class Full:
-        def __init__(self, *_: object) -> None:
-            os.close(_[0])  # type: ignore[arg-type]
-
-        def __enter__(self) -> Full:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        write = full
-
-    if failing == "write":
-        monkeypatch.setattr(store_module, "open", Full, raising=False)
-    else:
-        monkeypatch.setattr(os, failing, full)
+    monkeypatch.setattr(os, failing, full)
     with pytest.raises(StockError, match="No space left on device; free some space"):
         put(store)
     monkeypatch.undo()

@@ -171,9 +171,9 @@ def test_every_stream_of_a_run_has_a_label_of_its_own(monkeypatch: pytest.Monkey
     lengths: dict[tuple[bytes, str], set[int]] = {}
     expand = prg.expand
 
-    def noted(seed: bytes, label: str, count: int):
+    def noted(seed: bytes, label: str, count: int, bits: int = 64):
         lengths.setdefault((seed, label), set()).add(count)
-        return expand(seed, label, count)
+        return expand(seed, label, count, bits)
 
     monkeypatch.setattr(prg, "expand", noted)
     stocks = deal_stocks(manifest)

@@ -281,8 +281,8 @@ def test_a_dealer_that_is_gone(deployment: Deployment) -> None:
 
 def test_an_idle_dealer_hangs_up(deployment: Deployment, batch: TokenBatch) -> None:
     """The server's channel to the dealer broke since it was last used: it opens another."""
-    assert deployment.server._dealer is not None
-    deployment.server._dealer.close()
+    assert deployment.server._dealers._idle is not None
+    deployment.server._dealers._idle.close()
     serves_others(deployment, batch)
 
 

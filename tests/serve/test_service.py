@@ -6,13 +6,13 @@ import errno
 import threading
 import time
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from tests.serve.deployment import Deployment, fresh
 
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import Preshare
+from veilform.correlation.stockfile import Incoming
 from veilform.errors import ConnectionFailed, InputError, ProtocolError, VeilformError
 from veilform.models.bert.sides import Shape
 from veilform.models.text import TokenBatch
@@ -84,7 +84,9 @@ def manifest_of(*shape: int) -> Manifest:
 def test_a_manifest_without_weights_is_dealt(deployment: Deployment) -> None:
     with deployment.to_dealer() as channel:
         order(channel, manifest_of(2, 3))
-        assert channel.receive_bulk(0) == b""
+        channel.send_control(say.Order(2, b""))
+        with pytest.raises(ProtocolError, match="speaks protocol 2"):  # no segment came before
+            channel.receive_control(say.Segment)
 
 
 @pytest.mark.parametrize("shape", [(2**40,), (2**20, 2**20), (-1,), (0,), (1,) * 9])
@@ -101,7 +103,6 @@ def test_uncollected_stocks_are_bounded_and_thrown_away(
         with deployment.to_dealer() as channel:
             for _ in range(3):
                 order(channel, manifest_of(2))
-                channel.receive_bulk(0)
             with pytest.raises(ProtocolError, match="too many stocks wait for the server"):
                 order(channel, manifest_of(2))
         assert len(deployment.dealer._pending) == 3
@@ -172,17 +173,14 @@ def test_a_full_disk_at_the_server(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    genuine = deployment.server._store.put
+    genuine = Incoming.seal
 
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def seal(stock: Incoming) -> None:
+        if stock.role is SERVER:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        genuine(stock)
 
-    def put(*arguments: Any) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr("os.fsync", full)
-            genuine(*arguments)
-
-    monkeypatch.setattr(deployment.server._store, "put", put)
+    monkeypatch.setattr(Incoming, "seal", seal)
     refused = pytest.raises(ProtocolError, match="cannot keep stocks")
     with deployment.client() as client, refused as error:
         client.prepare(Shape(*batch.ids.shape))
@@ -216,11 +214,11 @@ def test_out_of_file_descriptors_does_not_spin(caplog: pytest.LogCaptureFixture)
 
 
 def test_closing_a_server_that_waits_for_its_dealer(deployment: Deployment) -> None:
-    """The holder of the dealer's lock is woken; the closing thread does not wait for it."""
+    """Who waits is woken; the closing thread does not wait."""
 
     def wait() -> None:
         with pytest.raises(VeilformError):
-            deployment.server._with_dealer(lambda dealer: dealer.receive_control(say.Dealt))
+            deployment.server._dealers.ask(lambda dealer: dealer.receive_control(say.Dealt))
 
     waiting = threading.Thread(target=wait)
     waiting.start()

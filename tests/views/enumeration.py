@@ -107,14 +107,15 @@ class Enumeration:
         self.lanes = self._samples << self.free_bits
         self._specs = self._trace(self.lanes)
 
-    def _expand(self, seed: bytes, label: str, count: int) -> np.ndarray:
+    def _expand(self, seed: bytes, label: str, count: int, bits: int) -> np.ndarray:
         """Stands in for ``prg.expand``: the field's value in every lane."""
         lane = np.arange(self.lanes, dtype=np.uint64)
         if (seed, label) in self._drawn:
             drawn = self._drawn[seed, label]
             out = drawn[(lane >> np.uint64(self.free_bits)).astype(np.int64)]
         else:
-            start, bits, each = self._placed[seed, label]
+            start, placed, each = self._placed[seed, label]
+            assert bits == placed, f"{label} is expanded to another width than traced"
             shifts = np.arange(start, start + bits * each, bits, dtype=np.uint64)
             out = lane[:, None] >> shifts & np.uint64((1 << bits) - 1)
         assert out.size == count, f"{label} is expanded to another size than traced"

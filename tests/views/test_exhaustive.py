@@ -325,7 +325,7 @@ def test_the_dealer_s_part_of_a_weight_is_uniform(
 ) -> None:
     size = np.uint64(1 << bits)
     every = np.arange(size, dtype=np.uint64)
-    monkeypatch.setattr("veilform.prg.expand", lambda seed, label, count: every)
+    monkeypatch.setattr("veilform.prg.expand", lambda seed, label, count, bits=64: every)
     for w in range(int(size)):
         s = dealer_part(b"", "w", np.full(int(size), w, np.uint64)) % size
         assert np.array_equal(np.sort(s), every), f"what the dealer gets for W = {w} is not uniform"

@@ -34,9 +34,9 @@ def test_every_stream_has_a_label_of_its_own(
     sizes: dict[tuple[bytes, str], set[int]] = {}
     expand = prg.expand
 
-    def noted(seed: bytes, label: str, count: int) -> np.ndarray:
+    def noted(seed: bytes, label: str, count: int, bits: int = 64) -> np.ndarray:
         sizes.setdefault((seed, label), set()).add(count)
-        return expand(seed, label, count)
+        return expand(seed, label, count, bits)
 
     monkeypatch.setattr(prg, "expand", noted)
     out = tiny.run(TEXTS[:1], 16)

@@ -124,7 +124,7 @@ class Dealing:
     def _(self, spec: MatMul) -> Dealt:
         a, b = self._masks.get(spec.a), self._masks.get(spec.b)
         b = np.broadcast_to(b, (*a.shape[:-2], *b.shape[-2:]))
-        return {"product": kernels.matmul(a, b)}
+        return {"product": kernels.matmul(a, b, spec.bits)}
 
     @_values.register
     def _(self, spec: Lookup) -> Dealt:

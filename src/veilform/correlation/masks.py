@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from veilform import kernels
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.material import expand_field, pack_field
 from veilform.correlation.specs import AnySpec, Linear, Preshare
 from veilform.masks import MaskRef
-from veilform.ring import Words, reduce
+from veilform.ring import Words
 from veilform.roles import CLIENT
 
 
@@ -57,14 +59,14 @@ def client_mask(spec: AnySpec, seed: bytes) -> Words | None:
 
 def product_of_masks(spec: Linear, masks: MaskTable, weights: Mapping[str, object]) -> Words:
     """sum_i r_i W_i mod 2^spec.bits, with s for the weights at the dealer and P at the client."""
-    total: Words | None = None
+    total = np.zeros(spec.shape, np.uint64)
     for term in spec.terms:
         r, weight = masks.get(term.mask), weights[term.weight]
-        part = kernels.matmul(r, weight) if len(term.weight_shape) == 2 else r * weight  # type: ignore[arg-type, operator]
-        total = part if total is None else total + part
-    assert total is not None
-    out: Words = reduce(total, spec.bits)
-    return out
+        if len(term.weight_shape) == 2:
+            kernels.matmul(r, weight, spec.bits, total, accumulate=True)  # type: ignore[arg-type]
+        else:
+            total += r * weight  # type: ignore[operator]
+    return total
 
 
 def corrections(

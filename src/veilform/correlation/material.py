@@ -17,8 +17,7 @@ from veilform.words import pack, unpack
 def expand_field(seed: bytes, spec: Spec, field: Field) -> Words:
     """The field's words from a party's seed, under the label ``<spec>/<field>``."""
     count = int(np.prod(field.shape, dtype=np.int64))
-    drawn = prg.expand(seed, f"{spec.name}/{field.name}", count).reshape(field.shape)
-    return drawn if field.bits == 64 else drawn & np.uint64((1 << field.bits) - 1)
+    return prg.expand(seed, f"{spec.name}/{field.name}", count, field.bits).reshape(field.shape)
 
 
 def pack_field(value: Words, field: Field) -> memoryview:

@@ -20,15 +20,16 @@ import re
 import secrets
 import time
 import weakref
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+from veilform.correlation import stockfile
 from veilform.correlation.manifest import Manifest
-from veilform.correlation.stock import Stock, cut
+from veilform.correlation.stock import Stock
+from veilform.correlation.stockfile import Incoming
 from veilform.errors import InputError, StockError
 from veilform.roles import Role
 
@@ -36,28 +37,14 @@ ID_PATTERN = "^[0-9a-f]{32}$"
 StockId = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
 KEEP_MARKS_S = 86_400.0
 _PUTS_PER_SWEEP = 256
-_MAGIC = b"VEILSTK1"
-_MOST_HEADER_BYTES = 1024
 _OTHERS_WRITE = 0o022
 
 Parts = Iterable[bytes | bytearray | memoryview]
-Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
 def new_id() -> str:
     """A stock's name: 128 random bits in hexadecimal."""
     return secrets.token_hex(16)
-
-
-class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a stock file says of itself. The checksum is against damage, not against an enemy."""
-
-    role: Role
-    manifest: str
-    seed: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-    dealt: Size
-    corrections: Size
-    checksum: int
 
 
 class StockStore:
@@ -97,44 +84,64 @@ class StockStore:
         """Keeps a fresh stock. It is on the disk when this returns.
 
         Raises:
-            StockError: for an id that is known already, or when the disk does not take it.
+            StockError: as in `incoming`.
+        """
+        with self.incoming(stock_id, manifest, seed) as stock:
+            for part in dealt:
+                stock.dealt.write(part)
+            for part in corrections:
+                stock.corrections.write(part)
+
+    @contextlib.contextmanager
+    def incoming(self, stock_id: str, manifest: Manifest, seed: bytes) -> Iterator[Incoming]:
+        """A fresh stock that comes in piece by piece.
+
+        It can be claimed, and is on the disk, once the block ends in the regular way. When that
+        fails, or the process dies, nothing is left that could be claimed.
+
+        Raises:
+            StockError: for an id that is known already, when the disk does not take it, or when not
+                all its bytes came.
         """
         fresh, used = self._paths(stock_id)
         known = StockError(f"stock {stock_id} is known already; each is dealt once")
         if fresh.exists() or used.exists():
             raise known
-        dealt, corrections = _views(dealt), _views(corrections)
-        checksum = zlib.crc32(seed)
-        for part in [*dealt, *corrections]:
-            checksum = zlib.crc32(part, checksum)
-        sizes = sum(map(len, dealt)), sum(map(len, corrections))
-        header = _Header(self._role, manifest.digest, seed, *sizes, checksum)
-        head = msgspec.msgpack.encode(header)
         partial = self._folder / f"{stock_id}.{secrets.token_hex(4)}.partial"
+        descriptor = -1
         try:
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "wb") as file:
-                file.write(_MAGIC + len(head).to_bytes(4, "little") + head)
-                for part in [*dealt, *corrections]:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            # link, unlike rename, fails where the name is taken.
-            os.link(partial, fresh)
+            with self._disk():
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                descriptor = os.open(partial, flags, 0o600)
+            stock = Incoming(descriptor, self._role, manifest, seed)
+            yield stock
+            with self._disk():
+                stock.seal()
+                # link, unlike rename, fails where the name is taken.
+                os.link(partial, fresh)
         except FileExistsError:
             raise known from None
-        except OSError as error:
-            raise StockError(
-                f"a stock cannot be kept in {self._folder}: {error.strerror}; free some space, "
-                "or choose a folder on another disk"
-            ) from error
         finally:
             with contextlib.suppress(OSError):
+                if descriptor >= 0:
+                    os.close(descriptor)
                 partial.unlink(missing_ok=True)
         self._sync_folder()
         self._puts += 1
         if self._puts % _PUTS_PER_SWEEP == 0:
             self._forget_old_marks()
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise StockError(
+                f"a stock cannot be kept in {self._folder}: {error.strerror}; free some space, "
+                "or choose a folder on another disk"
+            ) from error
 
     def claim(self, stock_id: str, manifest: Manifest) -> Stock:
         """Marks a stock used, then reads it.
@@ -161,12 +168,21 @@ class StockStore:
         self._sync_folder()
         try:
             with open(used, "r+b") as file:
-                content = memoryview(file.read())
-                file.truncate(0)
-                os.fsync(file.fileno())
+                try:
+                    found = stockfile.read(file, self._role, manifest)
+                finally:
+                    file.truncate(0)
+                    os.fsync(file.fileno())
         except OSError as error:
             raise StockError(f"stock {stock_id} cannot be read: {error.strerror}") from error
-        return self._open(stock_id, content, manifest)
+        except StockError as error:
+            raise StockError(
+                f"stock {stock_id} was {error}; ask the dealer for one for this run"
+            ) from None
+        if found is None:
+            raise StockError(f"stock {stock_id} is damaged; ask the dealer for a new one")
+        header, received = found
+        return Stock(self._role, manifest, header.seed, received)
 
     def discard(self, stock_id: str) -> None:
         """Marks a stock used without reading it, whether it is here or not.
@@ -214,27 +230,6 @@ class StockStore:
                     path.with_suffix(".stock").unlink(missing_ok=True)
                     path.unlink(missing_ok=True)
 
-    def _open(self, stock_id: str, content: memoryview, manifest: Manifest) -> Stock:
-        damaged = f"stock {stock_id} is damaged; ask the dealer for a new one"
-        size = int.from_bytes(content[8:12], "little")
-        if bytes(content[:8]) != _MAGIC or size > _MOST_HEADER_BYTES:
-            raise StockError(damaged)
-        try:
-            header = msgspec.msgpack.decode(content[12 : 12 + size], type=_Header)
-        except (msgspec.MsgspecError, ValueError):  # of a text that is no UTF-8
-            raise StockError(damaged) from None
-        body = content[12 + size :]
-        checksum = zlib.crc32(body, zlib.crc32(header.seed))
-        if len(body) != header.dealt + header.corrections or checksum != header.checksum:
-            raise StockError(damaged)
-        if header.role is not self._role or header.manifest != manifest.digest:
-            raise StockError(
-                f"stock {stock_id} was dealt for another model, input length or party; "
-                "ask the dealer for one for this run"
-            )
-        received = cut(manifest, self._role, body[: header.dealt], body[header.dealt :])
-        return Stock(self._role, manifest, header.seed, received)
-
     def _paths(self, stock_id: str) -> tuple[Path, Path]:
         if not re.fullmatch(ID_PATTERN, stock_id):
             raise StockError("a stock's id is 32 hexadecimal digits")
@@ -257,7 +252,3 @@ class StockStore:
 
     def __repr__(self) -> str:
         return f"StockStore({self._role.value} at {self._folder})"
-
-
-def _views(parts: Parts) -> list[memoryview]:
-    return [memoryview(part).cast("B") for part in parts]

@@ -8,6 +8,7 @@ own. The seed is for one set of weights: with it used twice, s - s' would tell t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 
 from veilform import kernels, prg
 from veilform.ring import Words
@@ -23,6 +24,25 @@ def common_part(seed: bytes, name: str, shape: tuple[int, ...]) -> Words:
 def dealer_part(seed: bytes, name: str, weight: Words) -> Words:
     """s = P - W for one weight."""
     return common_part(seed, name, weight.shape) - weight
+
+
+class CommonParts(Mapping[str, object]):
+    """P of every weight, each expanded and packed when it is asked for, and not kept."""
+
+    def __init__(self, seed: bytes, shapes: Shapes) -> None:
+        self._seed, self._shapes = seed, shapes
+
+    def __getitem__(self, name: str) -> object:
+        return packed({name: common_part(self._seed, name, self._shapes[name])})[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __repr__(self) -> str:
+        return f"CommonParts({len(self)} weights)"
 
 
 def packed(weights: dict[str, Words]) -> dict[str, object]:

@@ -28,11 +28,11 @@ from veilform.words import packed_size
 class ShapeParty(Party):
     """A party that computes shapes."""
 
-    def _matmul(self, a: Array, b: Any, bits: int) -> Array:
+    def _matmul(self, a: Array, b: Any, bits: int, onto: Array | None) -> Array:
         return Abstract((*a.shape[:-1], b.shape[-1]))
 
-    def apply(self, x: Array, weight: Weight, bits: int) -> Array:
-        return self.matmul(x, weight, bits) if len(weight.shape) == 2 else x
+    def apply(self, x: Array, weight: Weight, bits: int, onto: Array) -> Array:
+        return self.matmul(x, weight, bits) if len(weight.shape) == 2 else onto
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         return Abstract(shape)

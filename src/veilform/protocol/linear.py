@@ -61,8 +61,8 @@ def linear(me: Party, terms: Terms, bits: int, bias: Array | None = None) -> Pro
     if me.role is CLIENT:
         return Preshared(taken["mask"], MaskRef(name), bits)
     z = taken["correction"] - taken["share"]
-    for x, weight in terms:
-        z = z + me.apply(x.share, weight, bits)
     if bias is not None:
-        z = z + bias
+        z += bias
+    for x, weight in terms:
+        z = me.apply(x.share, weight, bits, z)
     return Preshared(reduce(z, bits), MaskRef(name), bits)

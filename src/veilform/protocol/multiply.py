@@ -86,5 +86,5 @@ def matmul(me: Party, a: Opened, b: Opened) -> Protocol[Additive]:
     right, mask = me.repeat(b.y, lead), me.repeat(b.q, lead)
     if me.lead:
         mask = mask - right
-    crossed: Array = me.matmul(a.y, mask, bits) + me.matmul(a.q, right, bits)
+    crossed: Array = me.matmul(a.q, right, bits, me.matmul(a.y, mask, bits))
     return Additive(reduce(taken["product"] - crossed, bits), bits)

@@ -9,7 +9,7 @@ import numpy as np
 
 from veilform import kernels
 from veilform.protocol.tables import Table
-from veilform.ring import WORD, Words, reduce
+from veilform.ring import WORD, Words
 from veilform.roles import SERVER, Role
 from veilform.values import Array, Opened, Weight
 
@@ -36,19 +36,24 @@ class Party:
         self._names[kind] = number + 1
         return f"{kind}:{number}"
 
-    def matmul(self, a: Array, b: Any, bits: int) -> Array:
-        """(..., m, k) by (..., k, n), or by a packed weight, mod 2^bits."""
+    def matmul(self, a: Array, b: Any, bits: int, onto: Array | None = None) -> Array:
+        """(..., m, k) by (..., k, n), or by a packed weight, mod 2^bits.
+
+        Args:
+            onto: an array that the product is added to, in place; then it is what is returned.
+        """
         self.multiply_adds += math.prod(a.shape) * b.shape[-1]
-        return self._matmul(a, b, bits)
+        return self._matmul(a, b, bits, onto)
 
-    def _matmul(self, a: Array, b: Any, bits: int) -> Array:
-        return reduce(kernels.matmul(a, b), bits)
+    def _matmul(self, a: Array, b: Any, bits: int, onto: Array | None) -> Array:
+        return kernels.matmul(a, b, bits, onto, accumulate=onto is not None)
 
-    def apply(self, x: Array, weight: Weight, bits: int) -> Array:
-        """x times a weight: a matrix product, or elementwise for a vector, mod 2^bits."""
+    def apply(self, x: Array, weight: Weight, bits: int, onto: Array) -> Array:
+        """``onto`` plus x times a weight, in place: a matrix, or elementwise a vector."""
         if len(weight.shape) == 1:
-            return x * weight.value
-        return self.matmul(x, weight.value, bits)
+            onto += x * weight.value
+            return onto
+        return self.matmul(x, weight.value, bits, onto)
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         """An array of zeros."""

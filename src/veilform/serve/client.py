@@ -16,7 +16,7 @@ from veilform.closing import Closing
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.masks import corrections
 from veilform.correlation.store import StockStore
-from veilform.correlation.weights import common_part, packed
+from veilform.correlation.weights import CommonParts
 from veilform.drive import network
 from veilform.errors import (
     ConnectionFailed,
@@ -31,7 +31,8 @@ from veilform.models.text import TokenBatch
 from veilform.nn.scales import LOGIT
 from veilform.roles import CLIENT
 from veilform.serve import messages as say
-from veilform.serve.server import DEALING_S
+from veilform.serve.beside import beside
+from veilform.serve.segments import DEALING_S, receive_segments
 from veilform.transport import Channel, Kind, PeerError, Traffic
 
 Logits = npt.NDArray[np.float64]
@@ -103,9 +104,7 @@ class Client(Closing):
             raise
         self._weights = welcome.weights
         shapes = weight_shapes(side.config, side.scales.private_embedding)
-        self._common = packed(
-            {name: common_part(welcome.seed, name, shape) for name, shape in shapes.items()}
-        )
+        self._common = CommonParts(welcome.seed, shapes)
 
     def prepare(self, shape: Shape) -> float:
         """Has one stock dealt for runs of this shape, ahead of its use; the seconds it took.
@@ -120,15 +119,16 @@ class Client(Closing):
             say.Order(say.PROTOCOL, manifest.encode()), limit=say.MOST_MANIFEST_BYTES
         )
         dealt = self._dealer.receive_control(say.Dealt, timeout_s=DEALING_S)
-        content = self._dealer.receive_bulk(manifest.dealt_bytes(CLIENT))
-        self._store.put(dealt.stock, manifest, dealt.seed, [content])
-        try:
-            with self._telling_server():
-                self._offer(dealt, manifest, shape)
-        except BaseException:
-            with contextlib.suppress(StockError):
-                self._store.discard(dealt.stock)
-            raise
+        # Dealing goes on while the server collects its part, and gets the corrections from here.
+        with (
+            self._telling_server(),
+            self._store.incoming(dealt.stock, manifest, dealt.seed) as stock,
+            beside(
+                lambda: receive_segments(self._dealer, stock.dealt, manifest.dealt_bytes(CLIENT)),
+                self._dealer.close,
+            ),
+        ):
+            self._offer(dealt, manifest, shape)
         seconds = time.perf_counter() - start
         self._ready.setdefault(shape, deque()).append(_Prepared(dealt.stock, manifest, seconds))
         return seconds
@@ -139,6 +139,7 @@ class Client(Closing):
             say.Offer(dealt.stock, manifest.digest, shape.batch, shape.length)
         )
         ahead = corrections(manifest, dealt.seed, self._common)
+        # Made one by one, as the server takes them.
         self._server.send_bulk(ahead, manifest.correction_bytes)
         stored = self._server.receive_control(say.Stored, timeout_s=DEALING_S)
         if stored.stock != dealt.stock:

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from veilform.errors import ProtocolError, StockError
 from veilform.ring import Words
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.serve import messages as say
+from veilform.serve.pending import Pending
+from veilform.serve.segments import send_segments
 from veilform.serve.service import IDLE_S, Service
 from veilform.transport import Channel, Listener
 
@@ -35,15 +37,6 @@ PENDING_S = 900.0
 
 
 @dataclass(frozen=True, repr=False)
-class _Pending:
-    manifest: str
-    seed: bytes
-    parts: list[memoryview]
-    total: int
-    made: float
-
-
-@dataclass(frozen=True, repr=False)
 class _Weights:
     packed: Mapping[str, object]
     shapes: Mapping[str, tuple[int, ...]]
@@ -53,13 +46,14 @@ class _Weights:
 class Dealer:
     """Serves clients and servers of one deployment.
 
-    Masked weights and uncollected stocks are in memory only, and bounded. No lock is held while
-    dealing, or while a party is read from or written to.
+    Masked weights, and what the parties have not collected yet, are in memory only and bounded; a
+    stock is never held whole, but when it is small. No lock is held while dealing, or while a party
+    is read from or written to.
     """
 
     def __init__(self) -> None:
         self._weights: dict[str, _Weights] = {}
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, Pending] = {}
         self._in_work = 0
         self._lock = threading.Lock()
 
@@ -98,14 +92,12 @@ class Dealer:
             raise ProtocolError(
                 f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}"
             )
-        content = memoryview(channel.receive_bulk(total))
-        masked, start = {}, 0
+        masked: dict[str, object] = {}
         for name, shape in asked.shapes.items():
-            size = 8 * math.prod(shape)
-            words: Words = np.frombuffer(content[start : start + size], "<u8").reshape(shape)
-            masked[name] = words
-            start += size
-        weights = _Weights(split.packed(masked), dict(asked.shapes), total)
+            content = channel.receive_bulk(8 * math.prod(shape))
+            words: Words = np.frombuffer(content, "<u8").reshape(shape)
+            masked |= split.packed({name: words})
+        weights = _Weights(masked, dict(asked.shapes), total)
         with self._lock:
             self._weights.pop(asked.weights, None)
             self._weights[asked.weights] = weights
@@ -133,52 +125,48 @@ class Dealer:
         manifest.check_size(say.MOST_DEALT_BYTES)
         check_dealable(manifest)
         weights = self._weights_of(manifest)
-        total = {role: manifest.dealt_bytes(role) for role in (CLIENT, SERVER)}
-        size = sum(total.values())
+        size = sum(manifest.dealt_bytes(role) for role in (CLIENT, SERVER))
         with self._lock:
             self._drop_old()
-            held = self._in_work + sum(p.total for p in self._pending.values())
+            held = self._in_work + sum(p.queued_bytes for p in self._pending.values())
             if len(self._pending) >= MOST_PENDING or held + size > MOST_HELD_BYTES:
                 raise StockError(
                     "too many stocks wait for the server; let it collect them, and try again"
                 )
             self._in_work += size
         try:
-            self._deal_now(channel, manifest, weights, total)
+            self._deal_now(channel, manifest, weights, size)
         finally:
             with self._lock:
                 self._in_work -= size
 
     def _deal_now(
-        self,
-        channel: Channel,
-        manifest: Manifest,
-        weights: Mapping[str, object],
-        total: Mapping[Role, int],
+        self, channel: Channel, manifest: Manifest, weights: Mapping[str, object], size: int
     ) -> None:
         stock_id = new_id()
         seeds = {role: prg.fresh_seed() for role in (CLIENT, SERVER)}
-        parts: dict[Role, list[memoryview]] = {CLIENT: [], SERVER: []}
-        start = time.perf_counter()
-        for dealt in Dealing(manifest, seeds, weights).run():
-            for role, fields in dealt.items():
-                parts[role] += fields
-        log.info(
-            "stock dealt in %.2f s, %.1f MB", time.perf_counter() - start, sum(total.values()) / 1e6
-        )
-        pending = _Pending(
-            manifest.digest, seeds[SERVER], parts[SERVER], total[SERVER], time.monotonic()
-        )
+        pending = Pending(manifest.digest, seeds[SERVER])
         with self._lock:
             self._pending[stock_id] = pending
+
+        def of_client() -> Iterator[list[memoryview]]:
+            for dealt in Dealing(manifest, seeds, weights).run():
+                pending.put(dealt[SERVER])
+                yield dealt[CLIENT]
+
+        start = time.perf_counter()
         try:
             channel.send_control(say.Dealt(stock_id, seeds[CLIENT]))
-            channel.send_bulk(parts[CLIENT], total[CLIENT])
+            send_segments(channel, of_client())
+            pending.end()
             channel.flush()
-        except BaseException:
+        except BaseException as error:
             with self._lock:
                 self._pending.pop(stock_id, None)
+            known = isinstance(error, StockError)
+            pending.give_up(str(error) if known else "the dealing of the stock broke off")
             raise
+        log.info("stock dealt in %.2f s, %.1f MB", time.perf_counter() - start, size / 1e6)
 
     def _weights_of(self, manifest: Manifest) -> Mapping[str, object]:
         """The masked weights that a manifest names, with the shapes that it names."""
@@ -210,14 +198,25 @@ class Dealer:
         elif pending.manifest != asked.manifest:
             reason = "the stock is for another manifest; client and server run different models"
         if pending is None or reason:
+            if pending is not None:
+                pending.give_up(reason)
             channel.send_control(say.Refused(asked.stock, reason))
             return
-        channel.send_control(say.Dealt(asked.stock, pending.seed))
-        channel.send_bulk(pending.parts, pending.total)
+        try:
+            channel.send_control(say.Dealt(asked.stock, pending.seed))
+            send_segments(channel, pending.parts())
+        except StockError as error:
+            channel.send_control(say.Refused(asked.stock, str(error)))
+        except BaseException:
+            pending.give_up("the connection to the server was lost")
+            raise
 
     def _drop_old(self) -> None:
         now = time.monotonic()
-        self._pending = {k: p for k, p in self._pending.items() if now - p.made < PENDING_S}
+        for stock_id, pending in list(self._pending.items()):
+            if now - pending.made >= PENDING_S:
+                del self._pending[stock_id]
+                pending.give_up("the server did not collect the stock in time")
 
 
 def _check_protocol(version: int) -> None:

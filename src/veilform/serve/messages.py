@@ -72,7 +72,7 @@ class Begun(Control, frozen=True):
 
 
 class Register(Control, frozen=True):
-    """Server to dealer: the masked weights s follow as bulk, in order."""
+    """Server to dealer: the masked weights s follow in order, each as bulk."""
 
     protocol: int
     weights: WeightsId
@@ -114,14 +114,23 @@ class Collect(Control, frozen=True):
 
 
 class Dealt(Control, frozen=True):
-    """Dealer to either: the party's seed. Its dealt bytes follow as bulk."""
+    """Dealer to either: the party's seed. Its dealt bytes follow in segments, as they are made."""
 
     stock: StockId
     seed: Seed
 
 
+class Segment(Control, frozen=True):
+    """Dealer to either: so many of the dealt bytes follow as one bulk transfer."""
+
+    size: Annotated[int, msgspec.Meta(ge=1, le=MOST_DEALT_BYTES)]
+
+
 class Refused(Control, frozen=True):
-    """Dealer to server, instead of a stock. The connection goes on: a client may be to blame."""
+    """Dealer to server, instead of a stock or the rest of one.
+
+    The connection goes on: a client may be to blame.
+    """
 
     stock: StockId
     reason: Annotated[str, msgspec.Meta(max_length=1024)]

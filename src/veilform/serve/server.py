@@ -7,32 +7,30 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.stock import Stock
+from veilform.correlation.stockfile import Incoming
 from veilform.correlation.store import StockStore
 from veilform.drive import network
 from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockError
 from veilform.models.bert.sides import ServerSide, Shape, fresh_weights
 from veilform.roles import CLIENT, Role
 from veilform.serve import messages as say
+from veilform.serve.beside import beside
+from veilform.serve.dealers import Dealers, translated
+from veilform.serve.segments import DEALING_S, receive_segments
 from veilform.serve.service import IDLE_S, Service
 from veilform.transport import Channel, Listener, PeerError
 from veilform.transport.control import printable
 
 log = logging.getLogger("veilform")
 
-T = TypeVar("T")
-Collected = tuple[bytes, bytearray]
-
-DEALING_S = 600.0
-"""The longest wait for the dealer to deal one stock."""
 MOST_BATCH = 64
 MOST_OFFERED = 16
 """Stocks that one client may have waiting here."""
 MOST_HELD_BYTES = 16 << 30
-"""In memory, of all clients' stocks that come in or are in use."""
+"""Of all clients' stocks that come in, to the disk, or are in use, in memory."""
 
 
 class Server:
@@ -47,10 +45,7 @@ class Server:
     ) -> None:
         self._side = side
         self._store = store
-        self._connect_dealer = connect_dealer
-        self._dealer: Channel | None = None
-        self._dealer_lock = threading.Lock()
-        self._closed = False
+        self._dealers = Dealers(connect_dealer, self._greet)
         self._held = 0
         self._held_lock = threading.Lock()
         store.burn_leftovers()
@@ -63,22 +58,18 @@ class Server:
 
     def register(self) -> None:
         """Gives the dealer the masked weights. Needed once, before any client comes."""
-        self._with_dealer(lambda dealer: None)
+        self._dealers.release(self._dealers.ask(lambda dealer: None).channel)
 
     def close(self) -> None:
-        """Closes the channel to the dealer, whoever waits for it."""
-        # Without the lock: its holder may wait for the dealer, and is woken by this.
-        self._closed = True
-        dealer = self._dealer
-        if dealer is not None:
-            dealer.close()
+        """Closes the connections to the dealer, whoever waits for it."""
+        self._dealers.close()
 
     def serve(self, channel: Channel, role: Role) -> None:
         """One client's requests, until it leaves."""
         hello = channel.receive_control(say.Hello)
         self._check(hello.protocol, hello.model)
         # A dealer that was restarted in between gets the weights again.
-        self._with_dealer(self._probe)
+        self._dealers.release(self._dealers.ask(self._probe).channel)
         channel.send_control(say.Welcome(say.PROTOCOL, self._weights, self._seed))
         shapes: dict[str, Shape] = {}
         try:
@@ -95,18 +86,29 @@ class Server:
                     self._store.discard(stock)
 
     def _take_in(self, channel: Channel, offer: say.Offer, waiting: int) -> Shape:
-        """Collects the server's part of a stock, and the client's corrections."""
+        """Collects the server's part of a stock while the client's corrections come in."""
         if offer.batch > MOST_BATCH:
             raise InputError(f"a batch of {offer.batch} texts is over the limit of {MOST_BATCH}")
         if waiting >= MOST_OFFERED:
             raise StockError(f"{waiting} stocks of this client wait already; use them first")
         shape = Shape(offer.batch, offer.length)
         manifest = self._manifest(shape, offer.manifest)
-        with self._holding(manifest):
-            corrections = channel.receive_bulk(manifest.correction_bytes)
-            seed, dealt = self._with_dealer(lambda dealer: self._collect(dealer, offer, manifest))
-            with _own_disk():
-                self._store.put(offer.stock, manifest, seed, [dealt], [corrections])
+        dealer, seed = self._dealers.ask(lambda dealer: self._collect(dealer, offer))
+        try:
+            with (
+                self._holding(manifest),
+                _own_disk(),
+                self._store.incoming(offer.stock, manifest, seed) as stock,
+                beside(
+                    lambda: _receive_dealt(dealer, stock, manifest),
+                    lambda: self._dealers.drop(dealer),
+                ),
+            ):
+                channel.receive_bulk_into(stock.corrections, manifest.correction_bytes)
+        except BaseException:
+            self._dealers.drop(dealer)
+            raise
+        self._dealers.release(dealer)
         channel.send_control(say.Stored(offer.stock))
         return shape
 
@@ -179,69 +181,27 @@ class Server:
             )
         return manifest
 
-    def _with_dealer(self, act: Callable[[Channel], T]) -> T:
-        """Speaks with the dealer; one client's thread at a time, and none waits for a client here.
-
-        A channel that broke since it was last used is opened once more. The dealer hands a stock
-        out once, so asking again cannot bring a second copy.
-
-        Raises:
-            StockError, ProtocolError, ConnectionFailed: never the channel's PeerError or PeerLeft,
-                which the service would take for the client's.
-        """
-        with self._dealer_lock:
-            was_open = self._dealer is not None
-            try:
-                try:
-                    return self._act(act)
-                except ConnectionFailed:
-                    if not was_open or self._closed:
-                        raise
-                log.warning("the connection to the dealer was lost; connecting again")
-                return self._act(act)
-            except PeerError as error:
-                raise ProtocolError(f"the server's dealer refused: {error}") from None
-            except ConnectionFailed as error:
-                raise ConnectionFailed(f"the server has no dealer: {error}") from None
-
-    def _act(self, act: Callable[[Channel], T]) -> T:
-        dealer = self._registered_dealer()
-        try:
-            return act(dealer)
-        except StockError:
-            raise
-        except BaseException:
-            self._dealer = None
-            dealer.close()
-            raise
-
-    def _collect(self, dealer: Channel, offer: say.Offer, manifest: Manifest) -> Collected:
-        """The server's seed and dealt bytes of a stock."""
-        dealer.send_control(say.Collect(say.PROTOCOL, offer.stock, manifest.digest))
+    def _collect(self, dealer: Channel, offer: say.Offer) -> bytes:
+        """Asks for a stock: the server's seed, after which its dealt bytes come in segments."""
+        dealer.send_control(say.Collect(say.PROTOCOL, offer.stock, offer.manifest))
         dealt = dealer.receive_control(say.Dealt, say.Refused)
         if dealt.stock != offer.stock:
             raise ProtocolError("the dealer handed out another stock than it was asked for")
         if isinstance(dealt, say.Refused):
             raise StockError(printable(dealt.reason))
-        return dealt.seed, dealer.receive_bulk(manifest.dealt_bytes(Role.SERVER))
+        return dealt.seed
+
+    def _greet(self, dealer: Channel, first: bool) -> None:
+        """Sees to it that the dealer has the masked weights."""
+        if first:
+            self._register(dealer)
+        else:
+            self._probe(dealer)
 
     def _probe(self, dealer: Channel) -> None:
         dealer.send_control(say.Probe(say.PROTOCOL, self._weights))
         if not dealer.receive_control(say.Probed).known:
             self._register(dealer)
-
-    def _registered_dealer(self) -> Channel:
-        """The channel to the dealer, opened and given the masked weights if there is none."""
-        if self._dealer is not None:
-            return self._dealer
-        dealer = self._connect_dealer()
-        try:
-            self._register(dealer)
-        except BaseException:
-            dealer.close()
-            raise
-        self._dealer = dealer
-        return dealer
 
     def _register(self, dealer: Channel) -> None:
         shapes = {name: w.shape for name, w in self._side.weights.items()}
@@ -253,8 +213,16 @@ class Server:
         dealer.send_control(
             say.Register(say.PROTOCOL, self._weights, shapes), limit=say.MOST_MANIFEST_BYTES
         )
-        dealer.send_bulk((memoryview(s).cast("B") for s in self._side.masked(self._seed)), total)
+        for masked in self._side.masked(self._seed):
+            dealer.send_bulk([memoryview(masked).cast("B")], masked.nbytes)
         dealer.receive_control(say.Registered, timeout_s=DEALING_S)
+
+
+def _receive_dealt(dealer: Channel, stock: Incoming, manifest: Manifest) -> None:
+    try:
+        receive_segments(dealer, stock.dealt, manifest.dealt_bytes(Role.SERVER))
+    except (PeerError, ConnectionFailed) as error:
+        raise translated(error) from None
 
 
 @contextlib.contextmanager

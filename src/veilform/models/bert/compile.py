@@ -37,7 +37,7 @@ def ring_weights(
 
 def server_weights(weights: dict[str, Words], biases: dict[str, Words]) -> ServerWeights:
     """The same, packed for the kernels."""
-    packed = {n: kernels.pack(w) if w.ndim == 2 else w for n, w in weights.items()}
+    packed = {n: kernels.pack(w.view(np.int64)) if w.ndim == 2 else w for n, w in weights.items()}
     return ServerWeights(packed, biases)
 
 
