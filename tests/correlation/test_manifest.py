@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from veilform.correlation import specs
 from veilform.correlation.check import check_dealable
 from veilform.correlation.manifest import MOST_MANIFEST_BYTES, Manifest
-from veilform.correlation.specs import AnySpec, Linear, Preshare, Term, Truncate
+from veilform.correlation.specs import AnySpec, Linear, Preshare, Term
 from veilform.errors import ProtocolError
-from veilform.masks import Centre, Heads, MaskRef, Row, Transpose
+from veilform.masks import Centre, Drop, Heads, MaskRef, Row, Transpose
 from veilform.models.bert.sides import ServerSide, Shape
 from veilform.roles import CLIENT, DEALER, SERVER
 
 LIMIT = 1 << 30
-X = Preshare("x", (2, 4, 6))
+X = Preshare("x", (2, 4, 6), 40)
 R = MaskRef("x")
 
 
-def manifest(*of: AnySpec, ring_bits: int = 64) -> Manifest:
-    return Manifest("0" * 64, "", ring_bits, 1, 16, of, (8,), (8,))
+def manifest(*of: AnySpec) -> Manifest:
+    return Manifest("0" * 64, "", 1, 16, of, (8,), (8,))
 
 
 def test_a_real_manifest_comes_through_and_can_be_dealt(tiny_side: ServerSide) -> None:
@@ -46,14 +46,18 @@ def test_garbage_is_no_manifest(data: bytes) -> None:
 
 
 BOTH = (CLIENT, SERVER)
+DROPPED = MaskRef("x", (Drop(40, 12),))
 VALID = (
-    Linear("y", (2, 4, 8), (Term(R, X.shape, "w", (6, 8)),)),
-    Truncate("y", X.shape, R, 8),
-    specs.Open("y", X.shape, 64, 8, BOTH),
-    specs.Open("y", X.shape, 64, 8, (SERVER,), R),
-    specs.Square("y", X.shape, R, 0),
-    specs.Product("y", X.shape, R, R, 0, 8),
-    specs.MatMul("y", (2, 4, 4), 6, R, MaskRef("x", (Transpose(),))),
+    Linear("y", (2, 4, 8), 40, (Term(R, X.shape, "w", (6, 8)),)),
+    specs.Open("y", X.shape, 40, 40, BOTH),
+    specs.Open("y", X.shape, 28, 64, BOTH),
+    specs.Open("y", X.shape, 40, 40, (SERVER,), R),
+    specs.Open("y", X.shape, 28, 64, (SERVER,), DROPPED),
+    specs.Square("y", X.shape, R, 40, 40),
+    specs.Square("y", X.shape, R, 40, 64),
+    specs.Product("y", X.shape, 64, R, R, None, 40),
+    specs.Product("y", X.shape, 30, R, R, 40, 40),
+    specs.MatMul("y", (2, 4, 4), 40, 6, R, MaskRef("x", (Transpose(),))),
     specs.Lookup("y", 48, 4, R),
 )
 NUMBERS = st.integers(-2, 9) | st.sampled_from([64, 65, 2**31, 2**62, -(2**63), 2**64 - 1])
@@ -84,7 +88,7 @@ def test_garbage_in_the_right_places(spec: AnySpec, data: st.DataObject) -> None
 @settings(derandomize=True, deadline=None, database=None, max_examples=60)
 @given(st.data())
 def test_a_changed_byte_is_refused_or_harmless(data: st.DataObject) -> None:
-    real = bytearray(manifest(X, Truncate("y", X.shape, R, 8)).encode())
+    real = bytearray(manifest(X, specs.Open("y", X.shape, 28, 64, (SERVER,), DROPPED)).encode())
     at = data.draw(st.integers(0, len(real) - 1))
     real[at] = data.draw(st.integers(0, 255))
     with contextlib.suppress(ProtocolError):
@@ -94,8 +98,8 @@ def test_a_changed_byte_is_refused_or_harmless(data: st.DataObject) -> None:
 
 
 def test_a_manifest_of_another_version_or_too_many_bytes() -> None:
-    content = msgspec.to_builtins(manifest(X)) | {"version": 2}
-    with pytest.raises(ProtocolError, match="version 2; this program speaks 1"):
+    content = msgspec.to_builtins(manifest(X)) | {"version": 1}
+    with pytest.raises(ProtocolError, match="version 1; this program speaks 2"):
         Manifest.decode(msgspec.msgpack.encode(content))
     with pytest.raises(ProtocolError, match="over the limit"):
         Manifest.decode(bytes(MOST_MANIFEST_BYTES + 1))
@@ -107,11 +111,11 @@ def test_a_manifest_of_another_version_or_too_many_bytes() -> None:
 )
 def test_hostile_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ProtocolError, match="the manifest"):
-        manifest(Preshare("x", shape)).check_size(LIMIT)
+        manifest(Preshare("x", shape, 64)).check_size(LIMIT)
 
 
 def test_many_arrays_that_are_each_small_enough() -> None:
-    many = [Preshare(f"x{i}", (LIMIT // 8 - 1,)) for i in range(9)]
+    many = [Preshare(f"x{i}", (LIMIT // 8 - 1,), 64) for i in range(9)]
     with pytest.raises(ProtocolError, match="more than"):
         manifest(*many).check_size(LIMIT)
 
@@ -119,51 +123,69 @@ def test_many_arrays_that_are_each_small_enough() -> None:
 def test_a_product_over_very_many_axes_is_not_computed() -> None:
     start = time.monotonic()
     with pytest.raises(ProtocolError, match="impossible field"):
-        manifest(Preshare("x", (2**62,) * 500_000)).check_size(LIMIT)
+        manifest(Preshare("x", (2**62,) * 500_000, 64)).check_size(LIMIT)
     term = Term(R, (2**62,) * 500_000, "w", (6, 2**62))
     with pytest.raises(ProtocolError, match="does not fit together"):
-        check_dealable(manifest(X, Linear("y", (2, 4, 6), (term,))))
+        check_dealable(manifest(X, Linear("y", (2, 4, 6), 40, (term,))))
     assert time.monotonic() - start < 2
 
 
 def linear(shape: tuple[int, ...], weight: tuple[int, ...]) -> Linear:
-    return Linear("y", shape, (Term(R, X.shape, "w", weight),))
+    return Linear("y", shape, 40, (Term(R, X.shape, "w", weight),))
 
 
 @pytest.mark.parametrize(
     "spec",
     [
-        Preshare("x", (1,)),
-        Truncate("y", X.shape, MaskRef("unknown"), 8),
-        Truncate("y", (2, 4, 5), R, 8),
-        Truncate("y", X.shape, R, 0),
-        Truncate("y", X.shape, R, 64),
-        Truncate("y", X.shape, R, -1),
-        Linear("y", X.shape, ()),
+        Preshare("x", (1,), 40),
+        Preshare("y", X.shape, 0),
+        Preshare("y", X.shape, 65),
+        Preshare("y", X.shape, -1),
+        Linear("y", X.shape, 40, ()),
         linear((2, 4, 8), (5, 8)),
         linear((2, 4, 9), (6, 8)),
         linear((2, 4, 6), ()),
         linear((2, 4, 6), (6, 6, 6)),
-        Linear("y", (8, 6), (Term(R, (8, 6), "w", (6, 6)),)),
-        specs.Open("y", X.shape, 65, 0, BOTH),
-        specs.Open("y", X.shape, 64, 64, BOTH),
-        specs.Open("y", X.shape, 64, 8, (CLIENT, CLIENT)),
-        specs.Open("y", X.shape, 64, 8, (DEALER,)),
-        specs.Open("y", (1,), 64, 8, (SERVER,), R),
-        specs.Square("y", (2,), R, 0),
-        specs.Square("y", X.shape, R, -1),
-        specs.Product("y", (2, 4, 5), R, R, 0, 0),
-        specs.Product("y", X.shape, R, R, 64, 0),
-        specs.MatMul("y", (2, 4, 4), 5, R, R),
-        specs.MatMul("y", (2, 4, 6), 6, R, R),
+        Linear("y", (8, 6), 40, (Term(R, (8, 6), "w", (6, 6)),)),
+        Linear("y", (2, 4, 8), 0, (Term(R, X.shape, "w", (6, 8)),)),
+        Linear("y", (2, 4, 8), 65, (Term(R, X.shape, "w", (6, 8)),)),
+        specs.Open("y", X.shape, 65, 65, BOTH),
+        specs.Open("y", X.shape, 40, 65, BOTH),
+        specs.Open("y", X.shape, 40, 39, BOTH),
+        specs.Open("y", X.shape, 0, 40, BOTH),
+        specs.Open("y", X.shape, -1, 40, BOTH),
+        specs.Open("y", X.shape, 0, 0, BOTH),
+        specs.Open("y", X.shape, 40, 40, (CLIENT, CLIENT)),
+        specs.Open("y", X.shape, 40, 40, (DEALER,)),
+        specs.Open("y", (1,), 40, 40, (SERVER,), R),
+        specs.Open("y", X.shape, 40, 40, (SERVER,), MaskRef("unknown")),
+        specs.Square("y", (2,), R, 40, 40),
+        specs.Square("y", X.shape, R, 0, 40),
+        specs.Square("y", X.shape, R, -1, 40),
+        specs.Square("y", X.shape, R, 41, 40),
+        specs.Square("y", X.shape, R, 40, 65),
+        specs.Product("y", (2, 4, 5), 40, R, R, None, None),
+        specs.Product("y", X.shape, 65, R, R, None, None),
+        specs.Product("y", X.shape, 0, R, R, None, None),
+        specs.Product("y", X.shape, 40, R, R, 65, None),
+        specs.Product("y", X.shape, 40, R, R, None, 0),
+        specs.Product("y", X.shape, 40, R, R, -1, None),
+        specs.MatMul("y", (2, 4, 4), 40, 5, R, R),
+        specs.MatMul("y", (2, 4, 6), 40, 6, R, R),
+        specs.MatMul("y", (2, 4, 4), 0, 6, R, MaskRef("x", (Transpose(),))),
+        specs.MatMul("y", (2, 4, 4), 65, 6, R, MaskRef("x", (Transpose(),))),
         specs.Lookup("y", 47, 4, R),
         specs.Lookup("y", 48, 0, R),
         specs.Lookup("y", 48, 40, R),
         specs.Lookup("y", 48, 4, R, MaskRef("unknown")),
-        specs.Square("y", X.shape, MaskRef("x", (Heads(0),)), 0),
-        specs.Square("y", X.shape, MaskRef("x", (Heads(5),)), 0),
-        specs.Square("y", X.shape, MaskRef("x", (Row(9),)), 0),
-        specs.Square("y", X.shape, MaskRef("x", (Centre(),) * 9), 0),
+        specs.Square("y", X.shape, MaskRef("x", (Heads(0),)), 40, 40),
+        specs.Square("y", X.shape, MaskRef("x", (Heads(5),)), 40, 40),
+        specs.Square("y", X.shape, MaskRef("x", (Row(9),)), 40, 40),
+        specs.Square("y", X.shape, MaskRef("x", (Centre(),) * 9), 40, 40),
+        *(
+            specs.Open("y", X.shape, 28, 28, (SERVER,), MaskRef("x", (Drop(*drop),)))
+            for drop in [(40, 40), (40, 41), (40, -1), (65, 12), (0, 0), (-1, -2), (2**40, 1)]
+        ),
     ],
 )
 def test_correlations_that_do_not_fit(spec: AnySpec) -> None:
@@ -172,18 +194,18 @@ def test_correlations_that_do_not_fit(spec: AnySpec) -> None:
 
 
 def test_too_much_work_for_little_memory() -> None:
-    wide = Preshare("wide", (2**13, 2**20))
+    wide = Preshare("wide", (2**13, 2**20), 64)
     made = manifest(
         wide,
-        specs.Open("o", wide.shape, 64, 0, BOTH),
-        specs.Open("p", (2**20, 2**13), 64, 0, BOTH),
-        specs.MatMul("y", (2**13, 2**13), 2**20, MaskRef("o"), MaskRef("p")),
+        specs.Open("o", wide.shape, 64, 64, BOTH),
+        specs.Open("p", (2**20, 2**13), 64, 64, BOTH),
+        specs.MatMul("y", (2**13, 2**13), 64, 2**20, MaskRef("o"), MaskRef("p")),
     )
     with pytest.raises(ProtocolError, match="too much work"):
         check_dealable(made)
 
 
-@pytest.mark.parametrize("bits", [-1, 0, 1, 65, 2**40])
-def test_another_ring(bits: int) -> None:
-    with pytest.raises(ProtocolError, match="ring"):
-        check_dealable(manifest(X, ring_bits=bits))
+@pytest.mark.parametrize("bits", [-1, 0, 65, 2**40])
+def test_words_of_no_size(bits: int) -> None:
+    with pytest.raises(ProtocolError, match="impossible field"):
+        manifest(Preshare("x", (3,), bits)).check_size(LIMIT)

@@ -21,7 +21,7 @@ from veilform.protocol.multiply import square
 from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
 from veilform.protocol.share import mask_private, preshare, reveal
-from veilform.protocol.truncate import truncate
+from veilform.protocol.truncate import drop
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.shapes import Abstract
 from veilform.values import Additive
@@ -131,27 +131,28 @@ def test_together_passes_a_gather_through() -> None:
 
 # --- Where messages end follows from the program alone ------------------------------------------
 
-STEPS = st.sampled_from(["truncate", "open", "square", "reveal", "private", "reshare"])
+STEPS = st.sampled_from(["drop", "open", "square", "reveal", "private", "reshare"])
 PROGRAMS = st.lists(st.lists(STEPS, max_size=4), min_size=1, max_size=4)
 
 
 def chain(me: Any, share: Any, steps: list[str]):
-    x = Additive(share)
+    x = Additive(share, 40)
     for step in steps:
-        if step == "truncate":
-            x = Additive((yield from truncate(me, (yield from preshare(me, x)), 5)).share)
+        if step == "drop":
+            x = drop(me, (yield from preshare(me, x)), 3, min(x.bits - 3, 37))
+            x = Additive(x.share, x.bits)
         elif step == "open":
-            opened = yield from open_value(me, x, 3)
-            x = Additive(me.opened_share(opened.y, opened.shift, opened.q, opened.h))
+            opened = yield from open_value(me, x, 60)
+            x = Additive(me.opened_share(opened), opened.bits)
         elif step == "square":
             x = yield from square(me, (yield from open_value(me, x)))
         elif step == "reveal":
             yield from reveal(me, x)
         elif step == "private":
             mine = x.share if me.role is CLIENT else None
-            yield from mask_private(me, mine, x.shape)
+            yield from mask_private(me, mine, x.shape, x.bits)
         else:
-            x = Additive((yield from preshare(me, x)).share)
+            x = Additive((yield from preshare(me, x)).share, x.bits)
     return x.share
 
 

@@ -15,18 +15,19 @@ from veilform.correlation.stock import Stock, cut
 from veilform.drive.lockstep import deal_stocks
 from veilform.drive.trace import trace
 from veilform.errors import ProtocolError, StockError
+from veilform.protocol.multiply import square
 from veilform.protocol.opening import open_value
 from veilform.protocol.share import preshare
-from veilform.protocol.truncate import truncate
+from veilform.protocol.truncate import drop
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.shapes import Abstract
 from veilform.values import Additive
 
 
 def program(me):
-    x = yield from preshare(me, Additive(Abstract((3,))))
-    x = yield from truncate(me, x, 12)
-    return (yield from open_value(me, x, 4))
+    x = yield from preshare(me, Additive(Abstract((3,)), 40))
+    opened = yield from open_value(me, drop(me, x, 12), 32)
+    return (yield from square(me, opened))
 
 
 @pytest.fixture
@@ -43,8 +44,8 @@ def test_in_order_and_once(stocks: dict[Role, Stock], manifest: Manifest) -> Non
     for spec in manifest.specs:
         for role in (CLIENT, SERVER):
             taken = stocks[role].take(spec)
-            assert set(taken) == {f.name for f in spec.fields(role, 64)}
-            for field in spec.fields(role, 64):
+            assert set(taken) == {f.name for f in spec.fields(role)}
+            for field in spec.fields(role):
                 assert taken[field.name].shape == field.shape
                 assert not (taken[field.name] >> np.uint64(field.bits - 1) >> np.uint64(1)).any()
     for role in (CLIENT, SERVER):
@@ -53,7 +54,7 @@ def test_in_order_and_once(stocks: dict[Role, Stock], manifest: Manifest) -> Non
 
 
 def test_out_of_order(stocks: dict[Role, Stock], manifest: Manifest) -> None:
-    with pytest.raises(StockError, match="truncate:0 where the stock has preshare:0"):
+    with pytest.raises(StockError, match="open:0 where the stock has preshare:0"):
         stocks[CLIENT].take(manifest.specs[1])
 
 
@@ -67,7 +68,7 @@ def test_a_refused_part_is_gone(stocks: dict[Role, Stock], manifest: Manifest) -
 
 def test_another_shape(stocks: dict[Role, Stock]) -> None:
     with pytest.raises(StockError, match="do not belong together"):
-        stocks[CLIENT].take(specs.Preshare("preshare:0", (4,)))
+        stocks[CLIENT].take(specs.Preshare("preshare:0", (4,), 40))
 
 
 @pytest.mark.parametrize("role", [CLIENT, SERVER])
@@ -81,8 +82,8 @@ def test_damaged_sizes(manifest: Manifest, role: Role, change: int) -> None:
 
 
 def test_corrections_of_another_size() -> None:
-    linear = specs.Linear("linear:0", (2,), ())
-    manifest = Manifest("test", "", 64, 1, 1, (linear,), (), ())
+    linear = specs.Linear("linear:0", (2,), 60, ())
+    manifest = Manifest("test", "", 1, 1, (linear,), (), ())
     cut(manifest, SERVER, bytes(16), bytes(16))
     with pytest.raises(StockError, match="correction bytes"):
         cut(manifest, SERVER, bytes(16), bytes(15))
@@ -94,8 +95,8 @@ def test_a_missing_part(manifest: Manifest) -> None:
     stock = Stock(SERVER, manifest, bytes(16), [{} for _ in manifest.specs])
     stock.take(manifest.specs[0])
     taken = stock.take(manifest.specs[1])
-    with pytest.raises(StockError, match="'share' of truncate:0 is missing"):
-        _ = taken["share"]
+    with pytest.raises(StockError, match="'q' of open:0 is missing"):
+        _ = taken["q"]
 
 
 def test_no_text_form_shows_content(stocks: dict[Role, Stock], manifest: Manifest) -> None:
@@ -103,9 +104,9 @@ def test_no_text_form_shows_content(stocks: dict[Role, Stock], manifest: Manifes
     taken = stock.take(manifest.specs[0])
     assert repr(stock) == "Stock(client, taken 1 of 3)"
     assert repr(taken) == "Material(preshare:0, fields=['mask'])"
-    assert "array" not in repr(Additive(np.arange(3))), "a share shows in its text form"
+    assert "array" not in repr(Additive(np.arange(3), 64)), "a share shows in its text form"
     with pytest.raises(TypeError, match="truth value"):
-        bool(Additive(np.arange(3)))
+        bool(Additive(np.arange(3), 64))
 
 
 def test_equal_seeds_deal_equal_stocks(manifest: Manifest) -> None:
@@ -119,21 +120,23 @@ def test_equal_seeds_deal_equal_stocks(manifest: Manifest) -> None:
 
 
 def test_dealt_sharings_join() -> None:
-    """m msb(r) of a truncation, q and h of an opening: the parties' fields add up to them."""
+    """q and h of a lifted opening, and their products: the parties' fields add up to them."""
     manifest = trace(program).manifest("test", 1, 1)
     stocks = deal_stocks(manifest)
     taken = [{role: stocks[role].take(s) for role in (CLIENT, SERVER)} for s in manifest.specs]
-    r = taken[0][CLIENT]["mask"]
-    low = np.uint64(2**12 - 1)
-    mb = (taken[1][CLIENT]["share"] + taken[1][SERVER]["share"]) & low
-    assert np.array_equal(mb, taken[1][SERVER]["flip"] * (r >> np.uint64(63)))
-    cut_mask = (r >> np.uint64(12)) + (taken[1][CLIENT]["kappa"] << np.uint64(52))
-    rho = taken[2][SERVER]["rho"] - cut_mask
-    assert np.array_equal(taken[2][CLIENT]["q"] + taken[2][SERVER]["q"], rho >> np.uint64(4)), (
-        "q is not rho >> shift"
-    )
-    h = (taken[2][CLIENT]["h"] + taken[2][SERVER]["h"]) & np.uint64(15)
-    assert np.array_equal(h, rho >> np.uint64(63)), "h is not the highest bit of rho"
+
+    def joined(index: int, name: str, bits: int) -> np.ndarray:
+        ours, theirs = (taken[index][role][name] for role in (CLIENT, SERVER))
+        return (ours + theirs) & np.uint64((1 << bits) - 1)
+
+    dropped = taken[0][CLIENT]["mask"] >> np.uint64(12)
+    rho = (taken[1][SERVER]["rho"] - dropped) & np.uint64(2**28 - 1)
+    high = rho >> np.uint64(27)
+    assert "rho" not in taken[1][CLIENT], "the client has a mask in what it does not send"
+    assert np.array_equal(joined(1, "q", 32), rho), "q is not rho as an integer"
+    assert np.array_equal(joined(1, "h", 4), high), "h is not the highest bit of rho"
+    assert np.array_equal(joined(2, "qq", 32), rho * rho & np.uint64(2**32 - 1)), "q q is wrong"
+    assert np.array_equal(joined(2, "qh", 4), rho * high & np.uint64(15)), "q h is wrong"
 
 
 def test_corrections_come_from_the_client_alone(manifest: Manifest) -> None:
@@ -158,7 +161,7 @@ def test_no_manifest(content: bytes) -> None:
 def test_a_manifest_s_digest_tells_everything_apart(manifest: Manifest) -> None:
     seen = {manifest.digest}
     for change in (
-        {"model": "other"}, {"batch": 2}, {"length": 2}, {"ring_bits": 32}, {"up": (1,)},
+        {"model": "other"}, {"batch": 2}, {"length": 2}, {"weights": "0"}, {"up": (1,)},
         {"down": ()}, {"specs": manifest.specs[:2]}, {"specs": manifest.specs[::-1]},
     ):  # fmt: skip
         seen.add(msgspec.structs.replace(manifest, **change).digest)
@@ -185,7 +188,7 @@ def test_every_stream_of_a_run_has_a_label_of_its_own(monkeypatch: pytest.Monkey
         (spec.name, f.name)
         for spec in manifest.specs
         for role in (CLIENT, SERVER)
-        for f in spec.fields(role, 64)
+        for f in spec.fields(role)
         if f.source is specs.Source.SEED
     ]
     assert len(lengths) == len(fields), "a stream serves two fields, or a field has two streams"

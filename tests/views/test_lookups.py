@@ -37,7 +37,7 @@ def test_select(seer: Role, width: int) -> None:
 
     def program(me, a):
         index = yield from open_index(me, a, 0, width)
-        return Additive((yield from select(me, index, table))[0][..., 0])
+        return Additive((yield from select(me, index, table))[0][..., 0], 3)
 
     space = Enumeration(program, 3)
 
@@ -58,7 +58,7 @@ def test_select_with_the_mask_of_the_value_as_payload(seer: Role) -> None:
         row, crossed = yield from select(me, index, table, opened.ref)
         y = opened.y[..., None] if hasattr(opened.y, "dtype") else opened.y
         value = row[..., 0] + row[..., 1] * (y[..., 0] if hasattr(y, "dtype") else y)
-        return Additive(me.ring.reduce(value - crossed[..., 1]))
+        return Additive(value - crossed[..., 1], 3)
 
     space = Enumeration(program, 3)
 
@@ -80,6 +80,7 @@ TINY = Table(
     error=0.0,
     lowest=0,
     highest=0,
+    ring=3,
 )
 
 

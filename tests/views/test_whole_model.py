@@ -46,7 +46,7 @@ def test_every_stream_has_a_label_of_its_own(
         field.source is Source.SEED
         for spec in out.trace.specs
         for role in (CLIENT, SERVER)
-        for field in spec.fields(role, 64)
+        for field in spec.fields(role)
     )
     weights = [label for _, label in sizes if label.startswith("weight/")]
     assert len(sizes) - len(weights) == fields, "a stream serves two fields"
