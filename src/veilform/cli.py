@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from veilform.commands import console, demo, models, services
+from veilform.commands import bench, console, demo, models, services
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +23,7 @@ app.command()(services.export)
 app.command()(services.dealer)
 app.command()(services.server)
 app.command()(services.classify)
+app.add_typer(bench.app, name="bench")
 
 
 def version(value: bool) -> None:

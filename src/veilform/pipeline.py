@@ -22,6 +22,7 @@ from veilform.serve.address import parse
 from veilform.serve.client import Client, InferenceCost
 from veilform.serve.local import LocalService
 from veilform.transport import Identity, connect
+from veilform.transport.links import named
 
 DEFAULT_MODEL = "minilm-l6-sentiment"
 """The student that ships with Veilform: sentiment of English film reviews."""
@@ -89,25 +90,32 @@ def pipeline(
 
 
 def remote_client(
-    public: Path, server: str, dealer: str, certificates: Path, stock: Path
+    public: Path,
+    server: str,
+    dealer: str,
+    certificates: Path,
+    stock: Path,
+    link: str = "loopback",
 ) -> Client:
     """A client of a running service.
 
     Args:
         public: the folder that ``veilform export`` made.
         server, dealer: host:port.
+        link: the name of a link that shapes what this side sends.
     """
     if not public.is_dir():
         raise ModelError(
             f"{public} is no folder: with a server, give the folder that `veilform export` made"
         )
     server_at, dealer_at = parse(server), parse(dealer)
+    shape = named(link)
     identity = Identity.load(certificates, CLIENT)
     return Client(
         ClientSide(public),
         StockStore(stock, CLIENT),
-        lambda: connect(*server_at, identity, SERVER),
-        lambda: connect(*dealer_at, identity, DEALER),
+        lambda: connect(*server_at, identity, SERVER, link=shape),
+        lambda: connect(*dealer_at, identity, DEALER, link=shape),
     )
 
 

@@ -35,6 +35,14 @@ Certificates = Annotated[
     Path, typer.Option(help="Folder made by `veilform certificates`, or this party's part of it.")
 ]
 Listen = Annotated[str, typer.Option(help="host:port to listen at; port 0 takes a free one.")]
+LinkName = Annotated[
+    str,
+    typer.Option(
+        "--link",
+        help="Slow down what this process sends, to measure: loopback (not at all), "
+        "lan (1 Gbit/s, 1 ms round trip) or wan (200 Mbit/s, 40 ms).",
+    ),
+]
 
 
 def print_json(document: Any) -> None:

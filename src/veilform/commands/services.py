@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from veilform.commands import console
-from veilform.commands.console import Certificates, Json, Listen, Model
+from veilform.commands.console import Certificates, Json, LinkName, Listen, Model
 from veilform.errors import RangeError
 
 StdinOption = Annotated[
@@ -54,6 +54,7 @@ def export(
 def dealer(
     certificates: Certificates,
     listen: Listen = "127.0.0.1:7002",
+    link: LinkName = "loopback",
     until_stdin_closes: StdinOption = False,
 ) -> None:
     """Run the dealer: makes the randomness that client and server use up. Never sees an input."""
@@ -62,9 +63,10 @@ def dealer(
     from veilform.serve.dealer import Dealer
     from veilform.serve.local import READY
     from veilform.transport import Identity, Listener
+    from veilform.transport.links import named
 
     console.log_to_stderr()
-    listener = Listener(*parse(listen), Identity.load(certificates, DEALER))
+    listener = Listener(*parse(listen), Identity.load(certificates, DEALER), link=named(link))
     service = Dealer().service(listener)
     console.stop_on_signals(service.stop, until_stdin_closes)
     console.say(f"{READY}{listener.host}:{listener.port}")
@@ -85,6 +87,7 @@ def server(
     private_embedding: Annotated[
         bool, typer.Option(help="Look words up under secure computation too.")
     ] = False,
+    link: LinkName = "loopback",
     until_stdin_closes: StdinOption = False,
 ) -> None:
     """Run the server: holds the model, answers clients, sees no text."""
@@ -96,17 +99,19 @@ def server(
     from veilform.serve.local import READY
     from veilform.serve.server import Server
     from veilform.transport import Identity, Listener, connect
+    from veilform.transport.links import named
 
     console.log_to_stderr()
     identity, dealer_at = Identity.load(certificates, SERVER), parse(dealer)
+    shape = named(link)
     # The port first: a port in use is told before the model is read.
-    with Listener(*parse(listen), identity) as listener:
+    with Listener(*parse(listen), identity, link=shape) as listener:
         with console.step("reading and checking the model"):
             side = ServerSide(resolve(model), private_embedding)
             if publish_to is not None:
                 publish(side, publish_to)
         store = StockStore(stock, SERVER)
-        running = Server(side, store, lambda: connect(*dealer_at, identity, DEALER))
+        running = Server(side, store, lambda: connect(*dealer_at, identity, DEALER, link=shape))
         try:
             running.register()
             service = running.service(listener)

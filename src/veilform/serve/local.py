@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from veilform.closing import Closing
@@ -23,6 +23,7 @@ from veilform.models.bert.sides import ClientSide
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.serve.client import Client
 from veilform.transport import Identity, connect, create_deployment
+from veilform.transport.links import named
 
 START_S = 120.0
 STOP_S = 5.0
@@ -31,6 +32,13 @@ READY = "listening at "
 
 class LocalService(Closing):
     """A running dealer and server.
+
+    Args:
+        link: the name of a link that shapes all that the three parties send each other.
+        host: where both listen.
+        within: a command that runs another one, put before theirs, such as ``ip netns exec NAME``.
+        start_s: the longest wait for either to start.
+        progress: told what is being done.
 
     Attributes:
         folder: the temporary folder; ``public`` in it is what the client may hold.
@@ -45,9 +53,18 @@ class LocalService(Closing):
         model: Path,
         *,
         private_embedding: bool = False,
+        link: str = "loopback",
+        host: str = "127.0.0.1",
+        within: Sequence[str] = (),
+        start_s: float = START_S,
         progress: Callable[[str], None] = lambda step: None,
     ) -> None:
+        self._link = named(link)
+        self._launcher = [*within, sys.executable, "-m", "veilform"]
+        self._listening = ["--listen", f"{host}:0", "--link", link]
+        self._start_s = start_s
         self._children: list[subprocess.Popen[str]] = []
+        self._pids: dict[Role, int] = {}
         self._temporary = tempfile.TemporaryDirectory(prefix="veilform-")
         self.folder = Path(self._temporary.name)
         self.public = self.folder / "public"
@@ -72,9 +89,13 @@ class LocalService(Closing):
         return Client(
             ClientSide(self.public),
             StockStore(self.folder / "client-stock", CLIENT),
-            lambda: connect(*self.server, identity, SERVER),
-            lambda: connect(*self.dealer, identity, DEALER),
+            lambda: connect(*self.server, identity, SERVER, link=self._link),
+            lambda: connect(*self.dealer, identity, DEALER, link=self._link),
         )
+
+    def pid(self, role: Role) -> int:
+        """The process that runs ``role``: the server or the dealer."""
+        return self._pids[role]
 
     def close(self) -> None:
         """Ends both processes and removes the folder. May be called again."""
@@ -96,9 +117,8 @@ class LocalService(Closing):
         self._temporary.cleanup()
 
     def _start(self, role: Role, arguments: list[str]) -> tuple[str, int]:
-        command = [sys.executable, "-m", "veilform", role.value, *arguments]
-        command += ["--certificates", str(self.certificates), "--listen", "127.0.0.1:0"]
-        command += ["--until-stdin-closes"]
+        command = [*self._launcher, role.value, *arguments, *self._listening]
+        command += ["--certificates", str(self.certificates), "--until-stdin-closes"]
         child = subprocess.Popen(  # noqa: S603 - our own program, no shell
             command,
             stdin=subprocess.PIPE,
@@ -107,8 +127,9 @@ class LocalService(Closing):
             text=True,
         )
         self._children.append(child)
+        self._pids[role] = child.pid
         # A child that hangs while it starts is ended, which ends the reading below.
-        timer = threading.Timer(START_S, child.kill)
+        timer = threading.Timer(self._start_s, child.kill)
         # A signal may strike before the try below: the thread must not outlive the program.
         timer.daemon = True
         timer.start()

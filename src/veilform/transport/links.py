@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from veilform.errors import InputError
 from veilform.transport.streams import Deadline, Stream
 
 _SEGMENT_BYTES = 2**16
@@ -36,6 +37,17 @@ LOOPBACK = Link(float("inf"), 0.0)
 LAN = Link(1e9, 1e-3)
 WAN = Link(2e8, 40e-3)
 PRESETS = {"loopback": LOOPBACK, "lan": LAN, "wan": WAN}
+
+
+def named(name: str) -> Link:
+    """A preset by its name: loopback (no change), lan (1 Gbit/s, 1 ms) or wan (200 Mbit/s, 40 ms).
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in PRESETS:
+        raise InputError(f"the link {name!r} is not known; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 def shaped(stream: Stream, link: Link | None) -> Stream:

@@ -1,0 +1,1 @@
+"""Measures private inference of models of random weights between real processes."""

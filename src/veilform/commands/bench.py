@@ -1,0 +1,110 @@
+"""Commands that measure: ``veilform bench``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from veilform.commands import console
+from veilform.commands.console import Certificates, Json, LinkName
+
+app = typer.Typer(no_args_is_help=True, help="Measure private inference on this machine.")
+
+
+@app.command()
+def inference(
+    shape: Annotated[
+        str,
+        typer.Option(
+            help="minilm-l6, bert-base, bert-large, or roberta-base (measured as a BERT of its "
+            "sizes: its encoder is the same)."
+        ),
+    ] = "minilm-l6",
+    seq: Annotated[
+        int,
+        typer.Option(
+            help="Tokens of each text, [CLS] and [SEP] included; padded to 16, 32, ... 512.",
+            min=3,
+            max=512,
+        ),
+    ] = 32,
+    layers: Annotated[
+        int | None, typer.Option(help="Encoder layers; default: the shape's own.", min=1, max=48)
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Texts in one inference.", min=1, max=64)] = 1,
+    link: Annotated[
+        str,
+        typer.Option(
+            help="Between each two parties, both ways: loopback, lan (1 Gbit/s, 1 ms round trip) "
+            "or wan (200 Mbit/s, 40 ms)."
+        ),
+    ] = "loopback",
+    runs: Annotated[int, typer.Option(help="Timed runs, after one that warms up.", min=1)] = 5,
+    as_json: Json = False,
+) -> None:
+    """Time private inference of a model of random weights, beside the plain one.
+
+    Dealer, server and client are three processes on this machine that talk over TLS, as in
+    `veilform demo`. Seconds are medians over the runs. Online is from the input to the answer;
+    offline is what dealer, server and client do before there is an input. Bytes and messages are
+    what the channel counted, frame headers included. Plain is the same model in the clear, in
+    float32 with the same threads, on PyTorch if it is installed and else on NumPy; plain_exact has
+    GELU and softmax instead of Quad and 2Quad. Peak memory is each process's own, loading the
+    model included. VEILFORM_THREADS sets the threads of each process.
+    """
+    from veilform.bench.inference import Setting, measure
+    from veilform.bench.presets import preset
+
+    setting = Setting(preset(shape).with_layers(layers), seq, batch, link, runs)
+    with console.step("starting", quiet=False) as tell:
+        figures = measure(setting, progress=tell)
+    if as_json:
+        console.print_json(figures)
+    else:
+        _show(figures)
+
+
+@app.command(hidden=True)
+def client(
+    public: Annotated[Path, typer.Argument(help="The folder that `veilform export` made.")],
+    certificates: Certificates,
+    server: Annotated[str, typer.Option(help="host:port of the server.")],
+    dealer: Annotated[str, typer.Option(help="host:port of the dealer.")],
+    stock: Annotated[Path, typer.Option(help="Folder for this client's stock; kept private.")],
+    link: LinkName = "loopback",
+) -> None:
+    """Run an inference for each line of standard input, a JSON list of texts; print its cost."""
+    from veilform.bench.client_process import answer
+    from veilform.pipeline import remote_client
+
+    with remote_client(public, server, dealer, certificates, stock, link) as running:
+        answer(running, sys.stdin, console.say)
+
+
+def _show(figures: dict[str, Any]) -> None:
+    table = Table(
+        title=f"{figures['shape']}, {figures['layers']} layers, {figures['batch']} x "
+        f"{figures['seq']} tokens, {figures['link']}: medians of {figures['runs']} runs"
+    )
+    table.add_column("")
+    table.add_column("", justify="right")
+    up, down = figures["bytes_client_to_server"], figures["bytes_server_to_client"]
+    rows = {
+        "online": f"{figures['online_seconds']:.3f} s",
+        "offline": f"{figures['offline_seconds']:.3f} s",
+        f"plain ({figures['plain_backend']})": f"{figures['plain_seconds']:.4f} s",
+        "plain with GELU and softmax": f"{figures['plain_exact_seconds']:.4f} s",
+        "client to server": f"{up / 1e6:.2f} MB",
+        "server to client": f"{down / 1e6:.2f} MB",
+        "offline, all links": f"{figures['offline_bytes'] / 1e6:.2f} MB",
+        "messages": str(figures["messages"]),
+    }
+    for party, peak in figures["peak_rss_mb"].items():
+        rows[f"peak memory, {party}"] = "unknown" if peak is None else f"{peak:.0f} MB"
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.out.print(table)
