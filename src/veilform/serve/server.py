@@ -24,7 +24,7 @@ from veilform.transport.control import printable
 log = logging.getLogger("veilform")
 
 T = TypeVar("T")
-Collected = tuple[bytes, bytearray]
+Collected = tuple[bytes, memoryview]
 
 DEALING_S = 600.0
 """The longest wait for the dealer to deal one stock."""
