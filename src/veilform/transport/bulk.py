@@ -22,7 +22,7 @@ def encode_total(total: int) -> bytes:
     return _TOTAL.pack(total)
 
 
-def decode_total(payload: bytearray) -> int:
+def decode_total(payload: memoryview) -> int:
     """The total in bytes, from an announcement of exactly 8 bytes."""
     (total,) = _TOTAL.unpack(payload)
     return int(total)

@@ -6,9 +6,7 @@ announcement has been compared with that.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, TypeVar, overload
 
@@ -25,7 +23,7 @@ from veilform.transport.counters import Counters
 from veilform.transport.frames import MAX_PAYLOAD_BYTES, Kind
 from veilform.transport.framing import Framing
 from veilform.transport.settings import Settings
-from veilform.transport.streams import Bytes, Stream, as_views
+from veilform.transport.streams import Bytes, Stream, as_views, empty
 
 A = TypeVar("A", bound=Control)
 B = TypeVar("B", bound=Control)
@@ -73,7 +71,7 @@ class Channel:
 
     def receive_data(
         self, limit: int, *, exact: bool = False, timeout_s: float | None = None
-    ) -> bytearray:
+    ) -> memoryview:
         """One message of 1 to ``limit`` bytes.
 
         Args:
@@ -173,17 +171,16 @@ class Channel:
             self.send_error("a bulk transfer broke off at its source")
             raise
 
-    def receive_bulk(self, expected: int, *, at_most: bool = False) -> bytearray:
+    def receive_bulk(self, expected: int, *, at_most: bool = False) -> memoryview:
         """A bulk transfer of ``expected`` bytes (``at_most``: or fewer), in memory.
 
         Raises:
             ProtocolError: another total or another frame, or the peer reports an error.
             PeerLeft, ConnectionFailed: as in `receive_data`.
         """
-        content = bytearray(self._bulk_total(expected, at_most))
-        view = memoryview(content)
+        content = empty(self._bulk_total(expected, at_most))
         for start in range(0, len(content), BULK_CHUNK_BYTES):
-            self._framing.receive_into(Kind.BULK, view[start : start + BULK_CHUNK_BYTES])
+            self._framing.receive_into(Kind.BULK, content[start : start + BULK_CHUNK_BYTES])
         return content
 
     def receive_bulk_into(self, sink: BinaryIO, expected: int, *, at_most: bool = False) -> int:
@@ -202,27 +199,6 @@ class Channel:
             except BaseException:
                 self.send_error("a bulk transfer could not be stored")
                 raise
-        return total
-
-    def receive_bulk_file(self, path: Path, expected: int, *, at_most: bool = False) -> int:
-        """Like `receive_bulk_into`, to a new file that only its owner may read (mode 0600).
-
-        The file appears under its name once it is complete and on the disk.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        partial = path.with_name(path.name + ".partial")
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with open(descriptor, "wb") as sink:
-                total = self.receive_bulk_into(sink, expected, at_most=at_most)
-                sink.flush()
-                os.fsync(sink.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         return total
 
     def send_error(self, text: str) -> None:

@@ -40,7 +40,9 @@ def encode_control(message: Control) -> bytes:
     return _ENCODER.encode(message)
 
 
-def decode_control(payload: bytearray, types: tuple[type[ControlT], ...], peer: str) -> ControlT:
+def decode_control(
+    payload: bytearray | memoryview, types: tuple[type[ControlT], ...], peer: str
+) -> ControlT:
     """The message in ``payload``, which must be one of ``types``.
 
     Raises:

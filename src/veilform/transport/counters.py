@@ -67,17 +67,26 @@ class Counters:
     """
 
     def __init__(self) -> None:
-        self._sent = {kind: Tally() for kind in Kind}
-        self._received = {kind: Tally() for kind in Kind}
+        self._sent = {kind: [0, 0] for kind in Kind}
+        self._received = {kind: [0, 0] for kind in Kind}
 
     def count_sent(self, kind: Kind, payload_bytes: int) -> None:
         """One more frame left with this many payload bytes."""
-        self._sent[kind] += Tally(1, payload_bytes)
+        _count(self._sent[kind], payload_bytes)
 
     def count_received(self, kind: Kind, payload_bytes: int) -> None:
         """One more frame came with this many payload bytes."""
-        self._received[kind] += Tally(1, payload_bytes)
+        _count(self._received[kind], payload_bytes)
 
     def snapshot(self) -> Traffic:
         """The counts now, as values that no longer change."""
-        return Traffic(Direction(dict(self._sent)), Direction(dict(self._received)))
+        return Traffic(_direction(self._sent), _direction(self._received))
+
+
+def _count(tally: list[int], payload_bytes: int) -> None:
+    tally[0] += 1
+    tally[1] += payload_bytes
+
+
+def _direction(counted: Mapping[Kind, list[int]]) -> Direction:
+    return Direction({kind: Tally(*tally) for kind, tally in counted.items()})

@@ -25,7 +25,7 @@ from veilform.transport.frames import (
     encode_header,
 )
 from veilform.transport.settings import Settings
-from veilform.transport.streams import Deadline, Stream
+from veilform.transport.streams import Deadline, Stream, empty
 from veilform.transport.writer import Writer
 
 _LAST_WORDS_S = 1.0
@@ -101,7 +101,9 @@ class Framing:
             self._fail(ConnectionFailed(self._not_taking()))
         self._check()
 
-    def receive(self, kind: Kind, low: int, high: int, timeout_s: float | None = None) -> bytearray:
+    def receive(
+        self, kind: Kind, low: int, high: int, timeout_s: float | None = None
+    ) -> memoryview:
         """The payload of the next frame, which must be of this kind and low to high bytes long.
 
         Args:
@@ -113,8 +115,8 @@ class Framing:
             ConnectionFailed: the deadline passed, or the peer is gone.
         """
         with self._receive_lock, self._guard():
-            payload = bytearray(self._expect(kind, low, high, timeout_s))
-            self._read_payload(kind, memoryview(payload))
+            payload = empty(self._expect(kind, low, high, timeout_s))
+            self._read_payload(kind, payload)
         return payload
 
     def receive_into(self, kind: Kind, view: memoryview) -> None:

@@ -74,13 +74,12 @@ def tls_context(identity: Identity, listening: bool) -> ssl.SSLContext:
     return context
 
 
-def role_of(connection: ssl.SSLSocket, whence: str) -> Role:
-    """The role in the verified certificate of a connection's peer.
+def role_of(certificate: dict[str, Any], whence: str) -> Role:
+    """The role in a peer's verified certificate.
 
     Raises:
         AuthenticationError: it names none of the three roles, or more than one.
     """
-    certificate: dict[str, Any] = connection.getpeercert() or {}
     names = certificate.get("subjectAltName", ())
     for role in Role:
         if names == (("DNS", host_name(role)),):

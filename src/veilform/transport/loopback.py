@@ -60,6 +60,10 @@ class _Pipe:
             filled += taken
         return filled
 
+    def has_room(self, size: int) -> bool:
+        """Whether a write of ``size`` bytes would not wait."""
+        return self._held + size <= self._capacity
+
     def end(self) -> None:
         """The writing side closes: what was written can still be read, then comes the end."""
         with self._changed:
@@ -92,6 +96,10 @@ class LoopbackStream(Stream):
         deadline = Deadline(timeout_s)
         for buffer in buffers:
             self._outgoing.write(buffer, deadline)
+
+    def has_room(self, size: int) -> bool:
+        """See `Stream.has_room`."""
+        return self._outgoing.has_room(size)
 
     def receive_exactly_into(self, view: memoryview, timeout_s: float) -> int:
         """See `Stream.receive_exactly_into`."""

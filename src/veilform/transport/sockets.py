@@ -1,4 +1,4 @@
-"""A stream over an established TLS connection."""
+"""A stream over a TCP connection, through TLS."""
 
 from __future__ import annotations
 
@@ -7,52 +7,85 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from veilform.transport.engine import TlsEngine
 from veilform.transport.streams import Deadline, Stream, coalesce
 
 _RECORD_BYTES = 2**14
-_WRITE_BYTES = 2**16
+_CALL_BYTES = 2**18  # a system call moves up to 16 records, which stay in a core's cache
+_HANDSHAKE_BYTES = 2**14
 _MOST_LINGER_S = 5.0
 
 
-class TlsStream(Stream):
-    """A `Stream` over a connected TLS socket, which it owns from now on.
+def shake_hands(plain: socket.socket, engine: TlsEngine, timeout_s: float) -> None:
+    """Make ``plain`` non-blocking, and do the handshake of ``engine`` over it.
 
-    OpenSSL does not allow two threads inside one connection at a time, even for opposite
-    directions. So the socket is non-blocking, each step into OpenSSL takes a lock for microseconds,
-    and waiting happens outside of it.
+    Raises:
+        TimeoutError: it took longer than ``timeout_s`` seconds.
+        OSError: it failed (``ssl.SSLError``), or the connection did. The peer was told, if it is
+            still there.
+    """
+    plain.setblocking(False)
+    deadline = Deadline(timeout_s)
+    scratch = memoryview(bytearray(_HANDSHAKE_BYTES))
+    try:
+        while not engine.shake_hands():
+            _send_all(plain, engine.leaving(), deadline)
+            engine.arrived(scratch[: _receive(plain, scratch, deadline)])
+    except ssl.SSLError:
+        with contextlib.suppress(OSError):
+            _send_all(plain, engine.leaving(), deadline)
+        raise
+    _send_all(plain, engine.leaving(), deadline)
+
+
+class TlsStream(Stream):
+    """A `Stream` over a connected non-blocking socket, which it owns from now on.
+
+    The handshake of ``engine`` is done (`shake_hands`). Waiting happens outside of TLS, so sending
+    does not hold up receiving.
     """
 
-    def __init__(self, connection: ssl.SSLSocket) -> None:
-        connection.setblocking(False)
-        self._socket = connection
-        self._step_lock = threading.Lock()
+    def __init__(self, plain: socket.socket, engine: TlsEngine) -> None:
+        self._socket = plain
+        self._engine = engine
+        self._scratch = memoryview(bytearray(_CALL_BYTES))
+        self._writable = select.poll()
+        self._writable.register(plain, select.POLLOUT)
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
         self._close_lock = threading.Lock()
         self._closed = False
 
+    def has_room(self, size: int) -> bool:
+        """See `Stream.has_room`. A socket is writable while a third of its buffer is free."""
+        if size > _RECORD_BYTES or self._closed:
+            return False
+        ready = self._writable.poll(0)
+        return bool(ready) and ready[0][1] == select.POLLOUT
+
     def send_all(self, buffers: Sequence[memoryview], timeout_s: float) -> None:
         """See `Stream.send_all`."""
         deadline = Deadline(timeout_s)
         with self._sending:
-            for piece in coalesce(buffers, _RECORD_BYTES, _WRITE_BYTES):
-                rest = piece
-                while rest:
-                    rest = rest[self._step(self._socket.send, rest, deadline) :]
+            for piece in coalesce(buffers, _RECORD_BYTES, _CALL_BYTES):
+                self._check()
+                _send_all(self._socket, self._engine.seal(piece), deadline)
 
     def receive_exactly_into(self, view: memoryview, timeout_s: float) -> int:
         """See `Stream.receive_exactly_into`."""
         deadline = Deadline(timeout_s)
-        filled = 0
         with self._receiving:
-            while filled < len(view):
-                count = self._step(self._socket.recv_into, view[filled:], deadline)
-                if count == 0:
-                    break
+            filled = 0
+            while True:
+                count, ended = self._engine.open_into(view[filled:])
                 filled += count
-        return filled
+                if ended or filled == len(view):
+                    return filled
+                self._check()
+                arrived = _receive(self._socket, self._scratch, deadline)
+                self._engine.arrived(self._scratch[:arrived])
 
     def close(self, linger_s: float = 0.0) -> None:
         """See `Stream.close`."""
@@ -66,24 +99,13 @@ class TlsStream(Stream):
                     self._receiving.release()
             self._closed = True
             with contextlib.suppress(OSError):  # wakes a thread that waits for this socket
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                self._socket.shutdown(socket.SHUT_RDWR)
             with self._sending, self._receiving:
                 self._socket.close()
 
-    def _step(
-        self, operation: Callable[[memoryview], int], view: memoryview, deadline: Deadline
-    ) -> int:
-        while True:
-            if self._closed:
-                raise ConnectionAbortedError("closed on this side")
-            try:
-                with self._step_lock:
-                    return operation(view)
-            except ssl.SSLWantReadError:
-                events = select.POLLIN
-            except ssl.SSLWantWriteError:
-                events = select.POLLOUT
-            wait_for(self._socket, events, deadline)
+    def _check(self) -> None:
+        if self._closed:
+            raise ConnectionAbortedError("closed on this side")
 
 
 def wait_for(waited: socket.socket, events: int, deadline: Deadline) -> None:
@@ -106,9 +128,27 @@ def drain(connection: socket.socket, seconds: float) -> None:
     """
     deadline = Deadline(seconds)
     with contextlib.suppress(OSError):
-        socket.socket.shutdown(connection, socket.SHUT_WR)
+        connection.shutdown(socket.SHUT_WR)
         while True:
             wait_for(connection, select.POLLIN, deadline)
             with contextlib.suppress(BlockingIOError):
-                if not socket.socket.recv(connection, 2**16):
+                if not connection.recv(2**16):
                     return
+
+
+def _send_all(connection: socket.socket, records: bytes, deadline: Deadline) -> None:
+    rest = memoryview(records)
+    while rest:
+        try:
+            rest = rest[connection.send(rest) :]
+        except BlockingIOError:
+            wait_for(connection, select.POLLOUT, deadline)
+
+
+def _receive(connection: socket.socket, scratch: memoryview, deadline: Deadline) -> int:
+    """Bytes received into ``scratch``; none at the connection's end."""
+    while True:
+        try:
+            return connection.recv_into(scratch)
+        except BlockingIOError:
+            wait_for(connection, select.POLLIN, deadline)

@@ -36,6 +36,10 @@ class Stream(abc.ABC):
             OSError: the stream is closed at either end.
         """
 
+    def has_room(self, size: int) -> bool:
+        """Whether ``size`` bytes could be sent now without waiting for the peer. May say no."""
+        return False
+
     @abc.abstractmethod
     def receive_exactly_into(self, view: memoryview, timeout_s: float) -> int:
         """Fill ``view`` (format "B"). Returns the bytes filled: fewer only where the peer ended.
@@ -88,6 +92,11 @@ def as_views(parts: Iterable[Bytes]) -> list[memoryview]:
         if view.nbytes:
             views.append(view.cast("B"))
     return views
+
+
+def empty(size: int) -> memoryview:
+    """Memory for ``size`` bytes, with anything in it."""
+    return memoryview(np.empty(size, np.uint8))
 
 
 def coalesce(buffers: Iterable[memoryview], small: int, large: int) -> Iterator[memoryview]:

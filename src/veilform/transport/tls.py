@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import ssl
 import threading
 from collections import deque
 from collections.abc import Collection
@@ -21,6 +20,7 @@ from veilform.roles import Role
 from veilform.transport.certificates import Identity, host_name
 from veilform.transport.channel import Channel
 from veilform.transport.control import Control
+from veilform.transport.engine import TlsEngine
 from veilform.transport.framing import PeerError
 from veilform.transport.handshake import (
     close_quietly,
@@ -32,7 +32,7 @@ from veilform.transport.handshake import (
 )
 from veilform.transport.links import Link, shaped
 from veilform.transport.settings import Settings
-from veilform.transport.sockets import TlsStream, drain
+from veilform.transport.sockets import TlsStream, drain, shake_hands
 from veilform.transport.streams import Deadline
 
 _HANDSHAKES_AT_ONCE = 16
@@ -77,20 +77,19 @@ def connect(
             f"cannot reach {whence}: {system_reason(error)}; "
             f"start it with `veilform {expect.value}`, or check the address"
         ) from error
+    engine = TlsEngine(context, host_name(expect))
     try:
         prepare(plain)
-        connection = context.wrap_socket(plain, server_hostname=host_name(expect))
+        shake_hands(plain, engine, timeout_s)
+        if role_of(engine.peer_certificate, whence) is not expect:
+            raise AuthenticationError(f"{whence} was refused: its certificate is another role's")
     except OSError as error:
         close_quietly(plain)
         raise explain(error, whence) from error
-    try:
-        if role_of(connection, whence) is not expect:
-            raise AuthenticationError(f"{whence} was refused: its certificate is another role's")
-        stream = shaped(TlsStream(connection), link)
     except BaseException:
-        close_quietly(connection)
+        close_quietly(plain)
         raise
-    channel = Channel(stream, expect, settings)
+    channel = Channel(shaped(TlsStream(plain, engine), link), expect, settings)
     try:
         channel.receive_control(Greeting, limit=_GREETING_BYTES, timeout_s=timeout_s)
     except BaseException as error:
@@ -107,7 +106,7 @@ def connect(
 class _Arrival:
     """A finished handshake: a connection and its role, or why there is none."""
 
-    connection: ssl.SSLSocket | None = None
+    stream: TlsStream | None = None
     role: Role | None = None
     error: VeilformError | None = None
 
@@ -190,15 +189,15 @@ class Listener(Closing):
             self._closed = True
             for waiting in self._running.values():
                 with contextlib.suppress(OSError):
-                    socket.socket.shutdown(waiting, socket.SHUT_RDWR)
+                    waiting.shutdown(socket.SHUT_RDWR)
             threads = list(self._running)
         self._waker.send(b"\0")
         for thread in threads:
             thread.join()
         with self._accepting:
             for arrival in self._arrivals:
-                if arrival.connection is not None:
-                    close_quietly(arrival.connection)
+                if arrival.stream is not None:
+                    arrival.stream.close()
             for each in (self._socket, self._wake, self._waker):
                 each.close()
 
@@ -252,32 +251,21 @@ class Listener(Closing):
                 self._waker.send(b"\0")
 
     def _handshake(self, plain: socket.socket, whence: str) -> _Arrival:
-        connection = plain
         try:
             prepare(plain)
-            plain.settimeout(self._handshake_timeout_s)
-            wrapped = self._context.wrap_socket(
-                plain, server_side=True, do_handshake_on_connect=False
-            )
-            connection = wrapped
-            with self._lock:
-                self._running[threading.current_thread()] = wrapped
-                if self._closed:
-                    raise ConnectionAbortedError("the listener is closed")
-            wrapped.do_handshake()
-            return _Arrival(wrapped, role_of(wrapped, whence))
+            engine = TlsEngine(self._context, None)
+            shake_hands(plain, engine, self._handshake_timeout_s)
+            return _Arrival(TlsStream(plain, engine), role_of(engine.peer_certificate, whence))
         except Exception as error:  # a stranger must not end the listener
             refusal = error if isinstance(error, VeilformError) else explain(error, whence)
-            drain(connection, _REFUSAL_S)
-            close_quietly(connection)
+            drain(plain, _REFUSAL_S)
+            close_quietly(plain)
             return _Arrival(error=refusal)
 
     def _welcome(self, arrival: _Arrival, expect: Collection[Role]) -> tuple[Channel, Role]:
-        if arrival.connection is None or arrival.role is None:
+        if arrival.stream is None or arrival.role is None:
             raise arrival.error or ConnectionFailed("a handshake failed")
-        channel = Channel(
-            shaped(TlsStream(arrival.connection), self._link), arrival.role, self._settings
-        )
+        channel = Channel(shaped(arrival.stream, self._link), arrival.role, self._settings)
         if arrival.role not in expect:
             channel.send_error(f"it does not talk to the {arrival.role.value} here")
             channel.close()

@@ -45,20 +45,29 @@ class Writer:
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended the thread before its time, if anything did."""
+        """What ended sending before its time, if anything did."""
         return self._failure
 
     def put(self, buffers: Sequence[memoryview], timeout_s: float) -> None:
-        """Queue one message. Does nothing once the thread has failed: see `failure`.
+        """Queue one message. Does nothing once sending has failed: see `failure`.
+
+        A short one goes out at once in the caller's thread where nobody has to wait for that:
+        waking another thread takes longer than the message.
 
         Raises:
             TimeoutError: the queue stayed full for ``timeout_s`` seconds.
         """
         size = sum(len(buffer) for buffer in buffers)
         with self._changed:
-            if not self._changed.wait_for(lambda: self._accepts(size), timeout_s):
+            if self._queued_bytes and not self._changed.wait_for(
+                lambda: self._accepts(size), timeout_s
+            ):
                 raise TimeoutError("the queue stayed full")
-            if self._failure is None and not self._stopping:
+            if self._failure is not None or self._stopping:
+                return
+            if self._queued_bytes == 0 and self._stream.has_room(size):
+                self._send_here(buffers, size)
+            else:
                 self._queue.append((buffers, size))
                 self._queued_bytes += size
                 self._changed.notify_all()
@@ -85,6 +94,15 @@ class Writer:
         fits = self._queued_bytes == 0 or self._queued_bytes + size <= self._capacity
         return fits or self._failure is not None or self._stopping
 
+    def _send_here(self, buffers: Sequence[memoryview], size: int) -> None:
+        try:
+            self._stream.send_all(buffers, self._timeout_s + size / self._rate)
+        except BaseException as error:
+            self._failure = error
+            self._changed.notify_all()
+            if not isinstance(error, Exception):  # an interrupt of this thread
+                raise
+
     def _run(self) -> None:
         try:
             while self._send_next():
@@ -98,8 +116,8 @@ class Writer:
 
     def _send_next(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._stopping)
-            if not self._queue:
+            self._changed.wait_for(lambda: self._queue or self._stopping or self._failure)
+            if not self._queue or self._failure is not None:
                 return False
             buffers, size = self._queue.popleft()
         self._stream.send_all(buffers, self._timeout_s + size / self._rate)
