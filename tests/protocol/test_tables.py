@@ -67,9 +67,10 @@ def check(table: Table, bound: int, function) -> None:
                 assert not outside, (
                     f"{x} is in [{table.lowest}, {table.highest}] and raises the flag"
                 )
-                assert function is None or abs(value / function(x) - 1) <= table.error * 1.001 + 2.0**-40, (
-                    f"f({x}) comes out as {value}; the table claims an error of {table.error}"
-                )
+                assert (
+                    function is None
+                    or abs(value / function(x) - 1) <= table.error * 1.001 + 2.0**-40
+                ), f"f({x}) comes out as {value}; the table claims an error of {table.error}"
             elif at > cell[1] + 1 or at < cell[0] - 1:
                 assert outside, (
                     f"{x} is out of [{table.lowest}, {table.highest}] by more than the cell slop "

@@ -21,7 +21,6 @@ from veilform.protocol.party import Party
 from veilform.roles import CLIENT, Role
 from veilform.shapes import Abstract
 
-
 RING = 3
 """Bits of the sharing of the point function: enough for what the tests look up."""
 
