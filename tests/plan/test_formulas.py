@@ -127,11 +127,16 @@ def example(side: ServerSide) -> SecureBert:
     """12 layers of 768, each with the scales of the shipped student's second."""
     scales = side.scales.at(128)
     second = scales.layers[1]
-    config = msgspec.structs.replace(
+    replace = msgspec.structs.replace
+    # What leaves the last layer is in the ring that the head reads it in.
+    last = replace(
+        second, feedforward_norm=replace(second.feedforward_norm, output=scales.head.ring)
+    )
+    config = replace(
         side.config, num_hidden_layers=12, hidden_size=768, intermediate_size=3072,
         num_attention_heads=12,
     )  # fmt: skip
-    return SecureBert(config, msgspec.structs.replace(scales, layers=(second,) * 12))
+    return SecureBert(config, replace(scales, layers=(*[second] * 11, last)))
 
 
 @pytest.fixture(scope="module")
