@@ -17,7 +17,7 @@ import pytest
 
 from veilform.correlation import store as store_module
 from veilform.correlation.manifest import Manifest
-from veilform.correlation.specs import Linear, Preshare, Square, Term, Truncate
+from veilform.correlation.specs import Linear, Open, Preshare, Square, Term
 from veilform.correlation.store import StockStore, new_id
 from veilform.errors import InputError, StockError
 from veilform.masks import MaskRef
@@ -25,17 +25,17 @@ from veilform.roles import CLIENT, SERVER
 
 SEED = bytes(range(16))
 SPECS = (
-    Preshare("x", (2, 3)),
-    Truncate("y", (2, 3), MaskRef("x"), 8),
-    Square("z", (2, 3), MaskRef("y"), 0),
+    Preshare("x", (2, 3), 16),
+    Open("y", (2, 3), 16, 24, (SERVER,), MaskRef("x")),
+    Square("z", (2, 3), MaskRef("y"), 16, 24),
 )
-MANIFEST = Manifest("0" * 64, "", 64, 1, 16, SPECS, (8,), (8,))
+MANIFEST = Manifest("0" * 64, "", 1, 16, SPECS, (8,), (8,))
 LINEAR = (
-    Preshare("x", (2, 3)),
-    Linear("z", (2, 3), (Term(MaskRef("x"), (2, 3), "w", (3, 3)),)),
+    Preshare("x", (2, 3), 64),
+    Linear("z", (2, 3), 64, (Term(MaskRef("x"), (2, 3), "w", (3, 3)),)),
 )
-OTHER = Manifest("1" * 64, "", 64, 1, 16, SPECS, (8,), (8,))
-DEALT = bytes(range(6)) + bytes(range(100, 148))
+OTHER = Manifest("1" * 64, "", 1, 16, SPECS, (8,), (8,))
+DEALT = bytes(range(24)) + bytes(range(100, 124))
 
 
 @pytest.fixture
@@ -63,10 +63,12 @@ def test_what_is_put_comes_back_once(store: StockStore, folder: Path) -> None:
     stock = store.claim(name, MANIFEST)
     assert stock.role is SERVER
     stock.take(SPECS[0])
-    truncation = stock.take(SPECS[1])
-    np.testing.assert_array_equal(truncation["share"], np.arange(6).reshape(2, 3))
-    expected = np.frombuffer(DEALT[6:], "<u8").reshape(2, 3)
-    np.testing.assert_array_equal(stock.take(SPECS[2])["qq"], expected)
+    opening = stock.take(SPECS[1])
+    words = [int.from_bytes(DEALT[i : i + 3], "little") for i in range(0, 18, 3)]
+    np.testing.assert_array_equal(opening["q"].ravel(), words)
+    np.testing.assert_array_equal(opening["h"], np.arange(18, 24).reshape(2, 3))
+    square = stock.take(SPECS[2])
+    np.testing.assert_array_equal(square["qh"], np.arange(118, 124).reshape(2, 3))
     assert (folder / f"{name}.used").stat().st_size == 0
     for _ in range(2):
         with pytest.raises(StockError, match="was used already; ask the dealer for a new one"):
@@ -270,7 +272,7 @@ def test_a_folder_belongs_to_one_role(store: StockStore, folder: Path) -> None:
 def test_a_stock_of_the_wrong_size(store: StockStore) -> None:
     name = new_id()
     for content in (DEALT + b"x", DEALT[:-1]):
-        with pytest.raises(StockError, match="where 54 belong"):
+        with pytest.raises(StockError, match="where 48 belong"):
             store.put(name, MANIFEST, SEED, [content])
     with pytest.raises(StockError, match="is not kept here"):
         store.claim(name, MANIFEST)

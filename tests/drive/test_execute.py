@@ -224,7 +224,7 @@ def test_timing_does_not_move_a_message_s_end(plan: list[list[str]], turns: list
 
 def test_a_trace_finds_parties_that_take_different_correlations() -> None:
     def program(me):
-        yield Take(specs.Preshare("a" if me.role is CLIENT else "b", (1,)))
+        yield Take(specs.Preshare("a" if me.role is CLIENT else "b", (1,), 64))
 
     with pytest.raises(AssertionError, match="different correlations"):
         trace(program)

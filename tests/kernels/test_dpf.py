@@ -139,8 +139,8 @@ GOOD = inputs(1, 3, 4, 2)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n": 0}, "1 to 20 bits"),
-        ({"n": 21}, "1 to 20 bits"),
+        ({"n": 0}, "1 to 40 bits"),
+        ({"n": 41}, "1 to 40 bits"),
         ({"n": 1}, "alpha must lie below 2\\^1"),
         ({"seeds0": GOOD["seeds0"][:, :8]}, "seeds0 has shape"),
         ({"seeds1": GOOD["seeds1"].astype(np.uint64)}, "seeds1 must be uint8"),
@@ -167,10 +167,10 @@ def test_wrong_generation(path: str, change: dict[str, Any], message: str) -> No
     ],
 )
 def test_wrong_lookup(path: str, change: dict[str, Any], message: str) -> None:
-    cw_seeds, cw_bits, final = generate(GOOD, 4)
+    cw_seeds, cw_bits, words = generate(GOOD, 4)
     args = {
         "party": 0, "seeds": GOOD["seeds0"], "cw_seeds": cw_seeds, "cw_bits": cw_bits,
-        "final": final, "n": 4, "y": GOOD["y"], "table": GOOD["table"],
+        "words": words, "n": 4, "y": GOOD["y"], "table": GOOD["table"],
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
         kernels.dpf_lookup(**(args | change))

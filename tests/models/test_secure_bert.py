@@ -11,12 +11,14 @@ import pytest
 from tests.checkpoints import TEXTS, make_tiny
 from tests.models.secure import Tiny
 
+from veilform import prg
 from veilform.errors import ModelError
 from veilform.models.bert import names
 from veilform.models.bert.bounds import Affine, Gain, layer_bounds
 from veilform.models.bert.calibration import Calibration, Range, RowRange
 from veilform.models.bert.plain import PlainBert
 from veilform.models.bert.secure import Inputs
+from veilform.nn.scales import LOGIT
 from veilform.ring import Words
 
 CLS = {"architectures": ["BertForSequenceClassification"], "pooling": None}
@@ -90,8 +92,24 @@ def louder(factor: int) -> Any:
 def test_rows_out_of_range_raise_the_flag(made: dict[str, Tiny], name: str, factor: int) -> None:
     out = made[name].run(TEXTS[:2], 24, louder(factor))
     assert out.flag == 1, f"a row {factor} times too long passes silently"
-    # Noise of 64 bits, of which an answer near zero would be one in 2^40.
-    assert np.abs(out.logits).min() > 1e3, f"with the flag, an answer is revealed: {out.logits}"
+
+
+@pytest.mark.parametrize("name", ["mean pooling", "cls pooler"])
+def test_with_the_flag_the_answer_is_noise_of_its_ring(
+    made: dict[str, Tiny], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any element of the logits' ring, new for each run of the same text."""
+    numbers = iter(range(1, 1 << 20))
+    monkeypatch.setattr(prg, "fresh_seed", lambda: next(numbers).to_bytes(16, "little"))
+    tiny = made[name]
+    head = tiny.scales(24).head
+    half = 2.0 ** (head.ring - head.shift - 1 - LOGIT)
+    runs = np.array([tiny.run(TEXTS[:2], 24, louder(8)).logits for _ in range(8)]) / half
+    assert (np.abs(runs) <= 1).all(), "noise leaves the logits' ring"
+    assert len(np.unique(runs)) == runs.size, "noise comes twice"
+    # Of 32 uniform values: four standard deviations or more.
+    assert np.abs(runs.mean()) < 0.4, f"noise leans: {runs}"
+    assert 0.3 < np.abs(runs).mean() < 0.7, f"noise does not fill its ring: {runs}"
 
 
 WIRES = ["denominator", "attention_variance", "feedforward_variance"]

@@ -1,4 +1,4 @@
-"""Products of opened values are exact in the smaller ring, wherever the factors were lifted from."""
+"""Products of opened values are exact in the smaller ring, whatever was lifted from where."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def test_square_of_every_edge(width: int, bits: int) -> None:
 
 @checked(150)
 @given(
-    shape=SHAPES, seed=SEEDS, rings=st.tuples(FACTOR, FACTOR), forms=st.tuples(*2 * [st.booleans()]),
-    repeat=st.sampled_from(["no", "last", "first", "all"]),
+    shape=SHAPES, seed=SEEDS, rings=st.tuples(FACTOR, FACTOR),
+    forms=st.tuples(*2 * [st.booleans()]), repeat=st.sampled_from(["no", "last", "first", "all"]),
 )  # fmt: skip
 def test_multiply(shape, seed: int, rings, forms, repeat: str) -> None:
     rng = np.random.default_rng(seed)
@@ -97,7 +97,8 @@ def test_multiply(shape, seed: int, rings, forms, repeat: str) -> None:
     out = play(program, [x, y], rings=[width for width, _ in rings], seed=seed)
     bits = min(rings[0][1], rings[1][1])
     assert out.client[0].bits == bits, "the product is in another ring"
-    assert np.array_equal(out.joined(1), x) and np.array_equal(out.joined(2), y)
+    assert np.array_equal(out.joined(1), x), "the first factor is opened wrong"
+    assert np.array_equal(out.joined(2), y), "the second factor is opened wrong"
     assert np.array_equal(out.joined(0), ring_product(x, y, bits)), (
         f"the product of {x} and {y} in rings {rings} is wrong"
     )

@@ -53,7 +53,9 @@ def test_reveal_tells_the_client_alone(shape: tuple[int, ...], seed: int, ring: 
         assert int(one.max()) < 2**ring, "what is revealed is not an element of the ring"
         assert np.array_equal(signed(one, ring), x), "the client reads another value"
     assert out.server == (None, None), "the server got something"
-    assert out.trace.total.up == (x.size + 7) // 8 if ring == 1 else (ring + 7) // 8 * x.size, "only presharing sends upwards"
+    assert out.trace.total.up == (x.size + 7) // 8 if ring == 1 else (ring + 7) // 8 * x.size, (
+        "only presharing sends upwards"
+    )
 
 
 def test_preshared_views_move_share_and_mask_alike() -> None:

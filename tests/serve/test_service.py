@@ -78,7 +78,7 @@ def test_only_so_many_sets_of_weights_are_kept(deployment: Deployment) -> None:
 
 
 def manifest_of(*shape: int) -> Manifest:
-    return Manifest("0" * 64, "", 64, 1, 16, (Preshare("x", shape),), (), ())
+    return Manifest("0" * 64, "", 1, 16, (Preshare("x", shape, 64),), (), ())
 
 
 def test_a_manifest_without_weights_is_dealt(deployment: Deployment) -> None:

@@ -1,9 +1,9 @@
 """All of a protocol's randomness, run through at once.
 
-For values of a few bits, every value of every seed-expanded field is enumerated along the first axis
-of the arrays: one lane is one choice of all the dealer's and the parties' randomness. A party's
-view is all that it expands, is dealt, gets as correction, and receives. As lanes are equally
-likely, two views have the same distribution exactly if their lanes, sorted, are the same.
+For values of a few bits, every value of every seed-expanded field is enumerated along the first
+axis of the arrays: one lane is one choice of all the dealer's and the parties' randomness. A
+party's view is all that it expands, is dealt, gets as correction, and receives. As lanes are
+equally likely, two views have the same distribution exactly if their lanes, sorted, are the same.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from veilform.protocol.party import Party
 from veilform.roles import CLIENT, Role
 from veilform.shapes import Abstract
 
-
 RING = 3
 """Bits of the sharing of the point function: enough for what the tests look up."""
 
@@ -33,6 +32,7 @@ class IdealLookup(Spec, frozen=True, tag="ideal"):
     bits: int
     index: MaskRef
     payload: MaskRef | None = None
+    levels: int = 1
 
     def fields(self, role: Role) -> tuple[Field, ...]:
         width = 1 if self.payload is None else 2
@@ -59,8 +59,18 @@ def _look_up(self: Party, taken: Any, bits: int, index: np.ndarray, table: np.nd
     return np.concatenate([out, np.zeros_like(out)], axis=2)[:, :, :2]
 
 
+def _line(self: Party, taken: Any, bits: int, index: np.ndarray, table: Any) -> Any:
+    """Intercept, slope, slope times payload, outside; ``table.columns`` has them for each index."""
+    out = _look_up(self, taken, bits, index, table.columns)
+    return np.stack([out[:, 0, 0], out[:, 1, 0], out[:, 1, 1], out[:, 2, 0]], axis=1)
+
+
 def _shape(self: Party, taken: Any, bits: int, index: Abstract, table: np.ndarray) -> Abstract:
     return Abstract((index.size, table.shape[1], 2))
+
+
+def _line_shape(self: Party, taken: Any, bits: int, index: Abstract, table: Any) -> Abstract:
+    return Abstract((index.size, 4))
 
 
 @pytest.fixture
@@ -70,4 +80,6 @@ def ideal_lookups() -> Iterator[None]:
         patch.setattr(specs, "Lookup", IdealLookup)
         patch.setattr(Party, "lookup", _look_up)
         patch.setattr(ShapeParty, "lookup", _shape)
+        patch.setattr(Party, "line", _line)
+        patch.setattr(ShapeParty, "line", _line_shape)
         yield

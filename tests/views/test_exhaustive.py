@@ -162,7 +162,9 @@ class TestOneValue:
         assert_blind(space, seer, everything(4), everything(4))
 
     @pytest.mark.parametrize("preshared", [False, True], ids=["additive", "preshared"])
-    @pytest.mark.parametrize(("ring", "shift", "bits"), [(4, 1, 3), (4, 2, 2), (4, 2, 4), (4, 1, 5)])
+    @pytest.mark.parametrize(
+        ("ring", "shift", "bits"), [(4, 1, 3), (4, 2, 2), (4, 2, 4), (4, 1, 5)]
+    )
     def test_drop_then_open(
         self, seer: Role, preshared: bool, ring: int, shift: int, bits: int
     ) -> None:

@@ -21,7 +21,6 @@ from veilform import kernels
 from veilform.protocol.effects import together
 from veilform.protocol.lookup import Interpolated, interpolate, reveal_checked, select
 from veilform.protocol.opening import open_index, open_value
-from veilform.protocol.tables import Table
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.values import Additive
 
@@ -70,18 +69,7 @@ def test_select_with_the_mask_of_the_value_as_payload(seer: Role) -> None:
     assert_blind(space, seer, [(0,), (1,), (6,)], [(2,)], check)
 
 
-TINY = Table(
-    multiplier=1,
-    low=0,
-    bits=1,
-    columns=np.array([[3, 1, 0], [6, 5, 1]], np.uint64),
-    checks=(SimpleNamespace(low=1, bits=1, column=np.array([[0], [1]], np.uint64)),),
-    scale=0,
-    error=0.0,
-    lowest=0,
-    highest=0,
-    ring=3,
-)
+TINY = SimpleNamespace(low=0, bits=1, columns=np.array([[3, 1, 0], [6, 5, 1]], np.uint64))
 
 
 def test_interpolate_hides_the_server_s_share_from_the_client() -> None:

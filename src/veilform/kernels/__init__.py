@@ -286,7 +286,7 @@ def dpf_segments(
     first, last, fine, grid, rows = segments
     rows = _check.words("rows", rows)
     octaves = last.bit_length() - first.bit_length() + 1
-    fits = 0 <= fine <= 12 and 0 <= grid <= 13 and last < 1 << n
+    fits = 0 <= fine <= 12 and 0 <= grid <= 13 and first <= last < 1 << n
     if not fits or first >> max(fine, grid) < 1 or rows.shape != (octaves << grid, 2):
         raise ValueError("the segments do not fit their range, or the domain")
     at = selected()
