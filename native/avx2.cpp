@@ -12,16 +12,29 @@ namespace veilform {
 namespace {
 
 struct Avx2 {
-  static constexpr std::size_t kLanes = 4, kMr = 4, kNv = 1;
+  static constexpr std::size_t kLanes = 4, kMr = 4, kNv = 1, kTurn = 4;
 
   static __m256i load(const u64* at) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  }
+  static void store(u64* at, __m256i words) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), words);
   }
   static __m256i broadcast(u64 word) { return _mm256_set1_epi64x(static_cast<long long>(word)); }
 
   static __m256i join(__m256i whole, __m256i cross) {
     const __m256i high = _mm256_blend_epi32(_mm256_setzero_si256(), cross, 0xAA);
     return _mm256_add_epi64(_mm256_add_epi64(whole, high), _mm256_slli_epi64(cross, 32));
+  }
+
+  static void turn(const u64* a, std::size_t lda, u64* out) {
+    const __m256i r0 = load(a), r1 = load(a + lda), r2 = load(a + 2 * lda), r3 = load(a + 3 * lda);
+    const __m256i e01 = _mm256_unpacklo_epi64(r0, r1), o01 = _mm256_unpackhi_epi64(r0, r1);
+    const __m256i e23 = _mm256_unpacklo_epi64(r2, r3), o23 = _mm256_unpackhi_epi64(r2, r3);
+    store(out, _mm256_permute2x128_si256(e01, e23, 0x20));
+    store(out + kMr, _mm256_permute2x128_si256(o01, o23, 0x20));
+    store(out + 2 * kMr, _mm256_permute2x128_si256(e01, e23, 0x31));
+    store(out + 3 * kMr, _mm256_permute2x128_si256(o01, o23, 0x31));
   }
 
   template <std::size_t MR, std::size_t NV>
@@ -51,7 +64,7 @@ struct Avx2 {
         const __m256i term = _mm256_add_epi64(load(out.col + v * kLanes), broadcast(out.row[r]));
         __m256i word = _mm256_sub_epi64(join(whole[r][v], cross[r][v]), term);
         if (out.accumulate) word = _mm256_add_epi64(word, load(at));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), _mm256_and_si256(word, mask));
+        store(at, _mm256_and_si256(word, mask));
       }
   }
 };

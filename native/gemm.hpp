@@ -11,7 +11,8 @@
 // An instruction set `I` has: kLanes (words a vector), kMr rows and kNv vectors of the register
 // tile, and  template <MR, NV> static void tile(pairs, a, b, out)  that computes the sum of the
 // products above for MR rows of A, packed as [2 pairs][kMr], and NV vectors of columns of B, packed
-// as [2 pairs][kNv kLanes], and hands each vector to `out` (see Result).
+// as [2 pairs][kNv kLanes], and hands each vector to `out` (see Result). Its
+// static void turn(a, lda, out)  transposes kMr rows of kTurn words.
 //
 // Blocking as by Goto and van de Geijn: Anatomy of High-Performance Matrix Multiplication (TOMS
 // 2008). A column panel of B is expanded to 64-bit words, kInner rows at a time, into the first
@@ -25,8 +26,8 @@
 namespace veilform {
 namespace {
 
-constexpr std::size_t kInner = 128;     // B's panel block: kInner x nr words
-constexpr std::size_t kDeep = 512;      // A's block: kRowBlock x kDeep words
+constexpr std::size_t kInner = 256;     // B's panel block: kInner x nr words
+constexpr std::size_t kDeep = 768;      // A's block: kRowBlock x kDeep words
 constexpr std::size_t kRowBlock = 128;
 
 // Where a register tile's sums go: each word less its row's and its column's term, plus what is
@@ -56,9 +57,12 @@ struct Gemm {
     for (std::size_t i = 0; i < rows; i += kMr, out += kMr * padded, terms += kMr) {
       const std::size_t live = rows - i < kMr ? rows - i : kMr;
       if (live < kMr || inner < padded) std::memset(out, 0, kMr * padded * sizeof(u64));
+      std::size_t k = 0;
+      if (live == kMr)
+        for (; k + I::kTurn <= inner; k += I::kTurn) I::turn(a + i * lda + k, lda, out + k * kMr);
       for (std::size_t r = 0; r < live; ++r) {
         const u64* row = a + (i + r) * lda;
-        for (std::size_t k = 0; k < inner; ++k) out[k * kMr + r] = row[k];
+        for (std::size_t c = k; c < inner; ++c) out[c * kMr + r] = row[c];
       }
       pair_terms<kMr>(out, padded, terms);
     }
@@ -76,6 +80,9 @@ struct Gemm {
   // Columns of a plain B.
   static void copy_b(const u64* b, std::size_t ldb, std::size_t cols, std::size_t inner, u64* out) {
     for (std::size_t k = 0; k < inner; ++k, b += ldb, out += kNr) {
+      // Rows of a wide B lie in pages of their own, where no hardware looks ahead for the next panel.
+      __builtin_prefetch(b + kNr, 0, 2);
+      __builtin_prefetch(b + kNr + 8, 0, 2);
       std::size_t j = 0;
       if (cols == kNr)
         for (; j < kNr; ++j) out[j] = b[j];

@@ -6,7 +6,11 @@ namespace veilform {
 namespace {
 
 struct Portable {
-  static constexpr std::size_t kLanes = 4, kMr = 4, kNv = 2;
+  static constexpr std::size_t kLanes = 4, kMr = 4, kNv = 2, kTurn = 1;
+
+  static void turn(const u64* a, std::size_t lda, u64* out) {
+    for (std::size_t r = 0; r < kMr; ++r) out[r] = a[r * lda];
+  }
 
   template <std::size_t MR, std::size_t NV>
   static void tile(std::size_t pairs, const u64* a, const u64* b, const Result& out) {

@@ -33,8 +33,9 @@ void run_product(int path, std::size_t threads, const Product& p) {
   const std::size_t useful = std::max<std::size_t>(1, size * p.k / kGrain);
   threads = std::min(threads, useful);
   const std::size_t blocks = ceil_div(p.m, kernel.max_rows), panels = ceil_div(p.n, kernel.nr);
-  // Rows are shared out evenly over the blocks; panels go in runs, so that A is packed seldom.
-  const std::size_t rows = ceil_div(p.m, blocks);
+  // Rows are shared out evenly over the blocks, in whole register tiles; panels go in runs, so that
+  // A is packed seldom.
+  const std::size_t rows = ceil_div(ceil_div(p.m, blocks), 8) * 8;
   const std::size_t wanted = threads > 1 ? 4 * threads : 1;
   const std::size_t runs =
       std::min(panels, std::max<std::size_t>(1, ceil_div(wanted, p.batch * blocks)));

@@ -106,7 +106,7 @@ def test_arbitrary_keys_are_read_alike(path: str) -> None:
     keys = (
         rng.integers(0, 256, (count, n, 16), np.uint8),
         rng.integers(0, 256, (count, n), np.uint8),
-        rng.integers(0, MAX, (count, 2), np.uint64),
+        rng.integers(0, MAX, (count, 1, 2), np.uint64),
     )
     for party in (0, 1):
         args = (party, d["seeds0"], *keys, n, d["y"], d["table"])
