@@ -135,7 +135,7 @@ class Enumeration:
         programs = {
             role: self._program(ShapeParty(role, self.ring), *held) for role in (CLIENT, SERVER)
         }
-        alternate(programs, {CLIENT: take, SERVER: server}, Sizes(), sum)
+        alternate(programs, {CLIENT: take, SERVER: server}, Sizes())
         return tuple(specs)
 
     def run(
