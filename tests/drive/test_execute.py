@@ -12,7 +12,7 @@ from tests.protocol.harness import checked
 
 from veilform.correlation import specs
 from veilform.drive.alternate import alternate
-from veilform.drive.execute import execute
+from veilform.drive.execute import Await, Fetch, Send, execute
 from veilform.drive.lockstep import deal_stocks, run
 from veilform.drive.trace import trace
 from veilform.errors import ProtocolError
@@ -85,17 +85,25 @@ def test_one_party_ends_early() -> None:
         both(exchange(CLIENT, (1, 64, BOTH), (1, 64, BOTH)), exchange(SERVER, (1, 64, BOTH)))
 
 
+def finish(party: Any, size: int) -> None:
+    """A message of ``size`` zero bytes comes."""
+    step = party.send(size)
+    while True:
+        step = party.send(bytes(step.nbytes))
+
+
 @pytest.mark.parametrize("size", [0, 7, 9, 16])
 def test_a_message_of_another_size(size: int) -> None:
     party = execute(CLIENT, exchange(CLIENT, (1, 64, (SERVER,))), no_stock)
-    next(party)
-    with pytest.raises(ProtocolError):
-        party.send(bytes(size))
+    assert next(party) == Await()
+    with pytest.raises(ProtocolError, match=r"ends where|are left"):
+        finish(party, size)
 
 
 def test_a_word_too_large_for_its_bits() -> None:
     party = execute(CLIENT, exchange(CLIENT, (1, 12, (SERVER,))), no_stock)
-    next(party)
+    assert next(party) == Await()
+    assert party.send(2) == Fetch(2)
     with pytest.raises(ProtocolError, match="more than 12 bits"):
         party.send((1 << 12).to_bytes(2, "little"))
 
@@ -198,28 +206,34 @@ def test_timing_does_not_move_a_message_s_end(plan: list[list[str]], turns: list
         }
 
     runs = start()
-    inbox: dict[Role, list[bytes]] = {CLIENT: [], SERVER: []}
-    sent: dict[Role, list[bytes]] = {CLIENT: [], SERVER: []}
-    waiting: set[Role] = set()
-    ended: set[Role] = set()
-    order = iter([*turns, *[True, False] * 200])
-    while len(ended) < 2:
+    sizes = {CLIENT: foreseen.up, SERVER: foreseen.down}
+    due_in = {role: iter(sizes[role.peer]) for role in sizes}
+    wire: dict[Role, bytearray] = {CLIENT: bytearray(), SERVER: bytearray()}  # to each
+    sent: dict[Role, list[int]] = {CLIENT: [0], SERVER: [0]}
+    steps: dict[Role, Any] = {role: next(runs[role]) for role in runs}
+    order = iter([*turns, *[True, False] * 2000])
+    while steps:
         role = CLIENT if next(order) else SERVER
-        if role in ended or (role in waiting and not inbox[role]):
+        step, reply = steps.get(role), None
+        if isinstance(step, Send):  # on the wire at once, not when the message is complete
+            sent[role][-1] += step.part.nbytes
+            wire[role.peer] += step.part
+        elif isinstance(step, Fetch):
+            if len(wire[role]) < step.nbytes:
+                continue
+            reply = bytes(wire[role][: step.nbytes])
+            del wire[role][: step.nbytes]
+        elif isinstance(step, Await):
+            sent[role].append(0)
+            reply = next(due_in[role])
+        else:
             continue
-        message = inbox[role].pop(0) if role in waiting else None
-        waiting.add(role)
         try:
-            parts = runs[role].send(message)
-        except StopIteration as stop:
-            ended.add(role)
-            parts = stop.value[1]
-        if parts:
-            sent[role].append(b"".join(parts))
-            inbox[role.peer].append(sent[role][-1])
-    assert not any(inbox.values()), "a message was not read"
-    sizes = {role: tuple(len(m) for m in sent[role]) for role in sent}
-    assert sizes == {CLIENT: foreseen.up, SERVER: foreseen.down}, f"{plan}: other messages"
+            steps[role] = runs[role].send(reply)
+        except StopIteration:
+            del steps[role]
+    assert not any(wire.values()), "a message was not read"
+    assert {role: tuple(filter(None, sent[role])) for role in sent} == sizes, plan
 
 
 def test_a_trace_finds_parties_that_take_different_correlations() -> None:

@@ -50,14 +50,14 @@ def gone_within(seconds: float, *pids: int) -> bool:
 
 def test_the_server_is_killed_in_a_run(service: LocalService, batch: TokenBatch) -> None:
     with service.client() as client:
-        genuine, count = client._server.receive_data, iter(range(99))
+        genuine, count = client._server.open_data, iter(range(99))
 
-        def receive_data(*limits: Any, **options: Any) -> bytearray:
+        def open_data(*limits: Any, **options: Any) -> Any:
             if next(count) == 3:
                 os.kill(pid_of(service, 1), signal.SIGKILL)
             return genuine(*limits, **options)
 
-        client._server.receive_data = receive_data  # type: ignore[method-assign]
+        client._server.open_data = open_data  # type: ignore[method-assign]
         start = time.monotonic()
         with pytest.raises(ConnectionFailed, match="the server"):
             client.infer(batch)
@@ -96,12 +96,12 @@ from pathlib import Path
 from veilform.pipeline import SecureClassifier, remote_client
 public, server, dealer, certificates, stock = sys.argv[1:]
 client = remote_client(Path(public), server, dealer, Path(certificates), Path(stock))
-genuine, count = client._server.send_data, iter(range(99))
-def send_data(parts):
-    genuine(parts)
-    if next(count) == 3:
+genuine, count = client._server.begin_data, iter(range(99))
+def begin_data(size):
+    if next(count) == 4:
         os.kill(os.getpid(), signal.SIGKILL)
-client._server.send_data = send_data
+    return genuine(size)
+client._server.begin_data = begin_data
 SecureClassifier(client)(["a good film"])
 """
 

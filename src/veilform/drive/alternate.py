@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from veilform.drive.execute import Codec, Messages, execute
+from veilform.drive.execute import Await, Bytes, Codec, Fetch, Send, execute
 from veilform.errors import ProtocolError
 from veilform.protocol.effects import Protocol
 from veilform.roles import CLIENT, SERVER, Role
@@ -15,48 +15,77 @@ from veilform.roles import CLIENT, SERVER, Role
 
 @dataclass
 class Ran:
-    """Results by role, and every message sent by each role, in order."""
+    """Results by role, and every message sent by each role, in order: lists of its parts."""
 
     results: dict[Role, Any] = field(default_factory=dict)
     sent: dict[Role, list[list[Any]]] = field(default_factory=lambda: {CLIENT: [], SERVER: []})
+
+
+class _Side:
+    """One party, and the messages on their way to it."""
+
+    def __init__(
+        self, role: Role, program: Protocol[Any], take: Callable[[Any], Any], codec: Codec
+    ) -> None:
+        self.role = role
+        self.inbox: deque[Any] = deque()
+        self.ended = False
+        self.result: Any = None
+        self._codec = codec
+        self._steps = execute(role, program, take, codec)
+        self._started = False
+
+    def run(self) -> list[Any] | None:
+        """Runs until it waits or ends: the parts it sends. None if it cannot move."""
+        if self.ended or (self._started and not self.inbox):
+            return None
+        message, used = None, 0
+        reply: Any = None
+        if self._started:
+            message = self.inbox.popleft()
+            reply = self._codec.size(message)
+        self._started = True
+        parts: list[Any] = []
+        while True:
+            try:
+                step = self._steps.send(reply)
+            except StopIteration as stop:
+                self.ended, self.result = True, stop.value
+                return parts
+            reply = None
+            if isinstance(step, Send):
+                parts.append(step.part)
+            elif isinstance(step, Fetch):
+                reply = self._codec.cut(message, used, used + step.nbytes)
+                used += step.nbytes
+            elif isinstance(step, Await):
+                return parts
 
 
 def alternate(
     programs: Mapping[Role, Protocol[Any]],
     take: Mapping[Role, Callable[[Any], Any]],
     codec: Codec | None = None,
-    join: Callable[[list[Any]], Any] = b"".join,
 ) -> Ran:
     """Runs both parties' programs by turns until both end.
 
     Raises:
         ProtocolError: when both wait, or a message is left over.
     """
+    codec = codec or Bytes()
     ran = Ran()
-    runs: dict[Role, Messages] = {
-        role: execute(role, programs[role], take[role], codec) for role in (CLIENT, SERVER)
-    }
-    inbox: dict[Role, deque[Any]] = {CLIENT: deque(), SERVER: deque()}
-    started: set[Role] = set()
-
-    def step(role: Role) -> bool:
-        """Runs one party until it waits. False if it cannot move."""
-        if role in ran.results or (role in started and not inbox[role]):
-            return False
-        message = inbox[role].popleft() if role in started else None
-        started.add(role)
-        try:
-            parts = runs[role].send(message)
-        except StopIteration as stop:
-            ran.results[role], parts = stop.value
-        if parts:
-            ran.sent[role].append(parts)
-            inbox[role.peer].append(join(parts))
-        return True
-
-    while len(ran.results) < 2:
-        if not any([step(CLIENT), step(SERVER)]):
+    sides = {role: _Side(role, programs[role], take[role], codec) for role in (CLIENT, SERVER)}
+    while not all(side.ended for side in sides.values()):
+        moved = False
+        for role, side in sides.items():
+            parts = side.run()
+            moved |= parts is not None
+            if parts:
+                ran.sent[role].append(parts)
+                sides[role.peer].inbox.append(codec.join(parts))
+        if not moved:
             raise ProtocolError("both parties wait for each other")
-    if any(inbox.values()):
+    if any(side.inbox for side in sides.values()):
         raise ProtocolError("a message was sent that nobody reads")
+    ran.results.update({role: side.result for role, side in sides.items()})
     return ran

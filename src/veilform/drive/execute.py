@@ -1,13 +1,17 @@
-"""Running one party's program, still without I/O: messages out, messages in.
+"""Running one party's program, still without I/O: it says what to send, and what it needs next.
 
-A message is everything that a party sends before it next has to wait. A party sends only when it
-must wait, and reads a next message only when the last one is used up, so where messages end follows
-from the program alone and not from timing.
+A message is everything that a party sends before it next has to wait. A party ends its message only
+when it must wait, and waits for a next message only when the last one is used up, so where messages
+end follows from the program alone and not from timing.
+
+Within a message nothing waits for the rest: a part can leave as soon as it is there, and bytes are
+asked for as the program needs them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 from typing import Protocol as Interface
 
@@ -19,17 +23,45 @@ from veilform.values import Array
 from veilform.words import pack, unpack
 
 
+@dataclass(frozen=True)
+class Send:
+    """Send this as the next part of the message. It is not written to again. No reply."""
+
+    part: Any
+
+
+@dataclass(frozen=True)
+class Await:
+    """This party's message, if it sent anything, ends here. Reply with the next one's bytes."""
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Reply with the next ``nbytes`` bytes of the message awaited last."""
+
+    nbytes: int
+
+
+Step = Send | Await | Fetch
+
+
 class Codec(Interface):
     """How arrays become the parts of a message, and come back."""
 
     def encode(self, payload: Array, bits: int) -> Any:
         """One transfer's payload as a part of a message."""
 
-    def open(self, message: Any) -> tuple[Any, int]:
-        """A received message as something to cut, and its size in bytes."""
+    def decode(self, data: Any, transfer: Transfer) -> Array:
+        """A transfer's payload from its bytes."""
 
-    def decode(self, opened: Any, start: int, stop: int, transfer: Transfer) -> Array:
-        """The part of the message from byte start to byte stop."""
+    def join(self, parts: Sequence[Any]) -> Any:
+        """The parts as one message. Only for parties in one process."""
+
+    def size(self, message: Any) -> int:
+        """Bytes of a joined message."""
+
+    def cut(self, message: Any, start: int, stop: int) -> Any:
+        """The bytes of a joined message from start to stop."""
 
 
 class Bytes:
@@ -38,17 +70,22 @@ class Bytes:
     def encode(self, payload: Array, bits: int) -> memoryview:
         return pack(payload, bits)
 
-    def open(self, message: Any) -> tuple[memoryview, int]:
-        view = memoryview(message)
-        return view, view.nbytes
+    def decode(self, data: Any, transfer: Transfer) -> Array:
+        return unpack(data, transfer.shape, transfer.bits)
 
-    def decode(self, opened: memoryview, start: int, stop: int, transfer: Transfer) -> Array:
-        return unpack(opened[start:stop], transfer.shape, transfer.bits)
+    def join(self, parts: Sequence[memoryview]) -> memoryview:
+        return memoryview(b"".join(parts))
+
+    def size(self, message: memoryview) -> int:
+        return message.nbytes
+
+    def cut(self, message: memoryview, start: int, stop: int) -> memoryview:
+        return message[start:stop]
 
 
-Messages = Generator[list[Any], Any, Any]
-"""Yields the parts of a message to send, if any, and takes the next message received.
-What it returns is the program's result, and the parts that are still to be sent."""
+Steps = Generator[Step, Any, Any]
+"""Yields what the program asks for, takes the reply, and returns the program's result. What was
+sent since the last `Await` is the last message."""
 
 
 def execute(
@@ -56,7 +93,7 @@ def execute(
     program: Protocol[Any],
     take: Callable[[AnySpec], Any],
     codec: Codec | None = None,
-) -> Messages:
+) -> Steps:
     """Runs a program as one party.
 
     Args:
@@ -67,39 +104,36 @@ def execute(
         ProtocolError: when a message does not hold what the program expects.
     """
     codec = codec or Bytes()
-    outbox: list[Any] = []
-    opened: Any = None
-    start = size = 0
+    size = left = 0  # bytes of the last message, and those not asked for yet
     reply: Any = None
     while True:
         try:
             effect = program.send(reply)
         except StopIteration as stop:
-            if start != size:
+            if left:
                 raise ProtocolError(
-                    f"{size - start} bytes are left of the last message; "
-                    "the peer runs another program"
+                    f"{left} bytes are left of the last message; the peer runs another program"
                 ) from None
-            return stop.value, outbox
+            return stop.value
         if isinstance(effect, Take):
             reply = take(effect.spec)
             continue
         moved = transfers_of(effect)
-        outbox += [codec.encode(t.payload, t.bits) for t in moved if role in t.senders]
+        for transfer in moved:
+            if role in transfer.senders:
+                yield Send(codec.encode(transfer.payload, transfer.bits))
         replies: list[Array] = []
         for transfer in moved:
             if role.peer not in transfer.senders:
                 replies.append(None)
                 continue
-            if start == size:
-                opened, size = codec.open((yield outbox))
-                outbox, start = [], 0
-            stop_at = start + transfer.nbytes
-            if stop_at > size:
+            if not left:
+                size = left = yield Await()
+            if transfer.nbytes > left:
                 raise ProtocolError(
                     f"a message of {size} bytes ends where {transfer} is due; "
                     "the peer runs another program"
                 )
-            replies.append(codec.decode(opened, start, stop_at, transfer))
-            start = stop_at
+            left -= transfer.nbytes
+            replies.append(codec.decode((yield Fetch(transfer.nbytes)), transfer))
         reply = tuple(replies) if isinstance(effect, Gather) else replies[0]

@@ -6,12 +6,56 @@ from collections.abc import Callable
 from typing import Any
 
 from veilform.correlation.stock import Stock
-from veilform.drive.execute import execute
+from veilform.drive.execute import Fetch, Send, execute
 from veilform.errors import ProtocolError
 from veilform.protocol.effects import Protocol
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT
 from veilform.transport.channel import Channel
+from veilform.transport.streaming import Incoming, Outgoing
+
+
+class _Messages:
+    """The messages of a run, both ways, with the sizes that its manifest says ahead."""
+
+    def __init__(self, stock: Stock, channel: Channel, timeout_s: float | None) -> None:
+        up, down = iter(stock.manifest.up), iter(stock.manifest.down)
+        self._due_out, self._due_in = (up, down) if stock.role is CLIENT else (down, up)
+        self._channel = channel
+        self._timeout_s = timeout_s
+        self._outgoing: Outgoing | None = None
+        self._incoming: Incoming | None = None
+
+    def send(self, part: Any) -> None:
+        if self._outgoing is None:
+            size = next(self._due_out, None)
+            if size is None:
+                raise ProtocolError("the program sends a message that its manifest does not have")
+            self._outgoing = self._channel.begin_data(size)
+        self._outgoing.write(part)
+
+    def end(self) -> None:
+        """What was sent since the last end is a message."""
+        if self._outgoing is not None:
+            self._outgoing.finish()
+            self._outgoing = None
+
+    def await_next(self) -> int:
+        self.end()
+        size = next(self._due_in, None)
+        if size is None:
+            raise ProtocolError("the program waits for a message that its manifest does not have")
+        self._incoming = self._channel.open_data(size, timeout_s=self._timeout_s)
+        return size
+
+    def fetch(self, nbytes: int) -> memoryview:
+        assert self._incoming is not None, "bytes are asked for after a message is awaited"
+        return self._incoming.read(nbytes)
+
+    def close(self) -> None:
+        self.end()
+        if next(self._due_in, None) is not None or next(self._due_out, None) is not None:
+            raise ProtocolError("the run ended before its last message")
 
 
 def run(
@@ -22,31 +66,29 @@ def run(
 ) -> Any:
     """Runs a program with a stock, and returns its result.
 
-    The manifest says the size of every message ahead; one of another size is refused unread.
+    The manifest says the size of every message ahead; one of another size is refused unread. So a
+    part leaves as soon as the program has it, and the peer computes on it while the rest of the
+    message is on its way.
 
     Args:
-        timeout_s: the longest wait for one message, if not the channel's.
+        timeout_s: the longest wait for one message to begin, if not the channel's.
 
     Raises:
         ProtocolError, ConnectionFailed, StockError: the run is over, and its stock is burnt.
     """
-    manifest = stock.manifest
-    sizes = iter(manifest.down if stock.role is CLIENT else manifest.up)
+    messages = _Messages(stock, channel, timeout_s)
     steps = execute(stock.role, program(Party(stock.role)), stock.take)
-    message: Any = None
+    reply: Any = None
     while True:
         try:
-            parts = steps.send(message)
+            step = steps.send(reply)
         except StopIteration as stop:
-            result, parts = stop.value
-            if parts:
-                channel.send_data(parts)
-            if next(sizes, None) is not None:
-                raise ProtocolError("the run ended before its last message") from None
-            return result
-        if parts:
-            channel.send_data(parts)
-        expected = next(sizes, None)
-        if expected is None:
-            raise ProtocolError("the program waits for a message that its manifest does not have")
-        message = channel.receive_data(expected, exact=True, timeout_s=timeout_s)
+            messages.close()
+            return stop.value
+        reply = None
+        if isinstance(step, Send):
+            messages.send(step.part)
+        elif isinstance(step, Fetch):
+            reply = messages.fetch(step.nbytes)
+        else:
+            reply = messages.await_next()

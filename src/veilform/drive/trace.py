@@ -7,7 +7,7 @@ byte.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +62,17 @@ class Sizes:
     def encode(self, payload: Array, bits: int) -> int:
         return packed_size(payload.size, bits)
 
-    def open(self, message: int) -> tuple[None, int]:
-        return None, message
-
-    def decode(self, opened: None, start: int, stop: int, transfer: Transfer) -> Array:
+    def decode(self, data: None, transfer: Transfer) -> Array:
         return Abstract(transfer.shape)
+
+    def join(self, parts: Sequence[int]) -> int:
+        return sum(parts)
+
+    def size(self, message: int) -> int:
+        return message
+
+    def cut(self, message: int, start: int, stop: int) -> None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,6 @@ def trace(program: Callable[[Party], Protocol[Any]]) -> Trace:
         {role: program(parties[role]) for role in parties},
         {role: taker(role) for role in parties},
         Sizes(),
-        sum,
     )
     assert taken[CLIENT] == taken[SERVER], "the parties took different correlations"
     entries = tuple(

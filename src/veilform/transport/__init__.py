@@ -13,7 +13,7 @@ from veilform.transport.channel import Channel
 from veilform.transport.control import Control
 from veilform.transport.counters import Counters, Direction, Tally, Traffic
 from veilform.transport.frames import HEADER_BYTES, Kind
-from veilform.transport.framing import PeerError, PeerLeft
+from veilform.transport.inbound import PeerError, PeerLeft
 from veilform.transport.links import LAN, LOOPBACK, WAN, Link
 from veilform.transport.loopback import channel_pair, stream_pair
 from veilform.transport.settings import Settings

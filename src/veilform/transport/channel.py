@@ -23,6 +23,7 @@ from veilform.transport.counters import Counters
 from veilform.transport.frames import MAX_PAYLOAD_BYTES, Kind
 from veilform.transport.framing import Framing
 from veilform.transport.settings import Settings
+from veilform.transport.streaming import Incoming, Outgoing
 from veilform.transport.streams import Bytes, Stream, as_views, empty
 
 A = TypeVar("A", bound=Control)
@@ -85,6 +86,28 @@ class Channel:
         """
         least = limit if exact else 1
         return self._framing.receive(Kind.DATA, least, min(limit, MAX_PAYLOAD_BYTES), timeout_s)
+
+    def begin_data(self, size: int) -> Outgoing:
+        """Send one message of ``size`` bytes part by part: see `Outgoing`.
+
+        Raises:
+            ValueError: it has no bytes.
+        """
+        if size < 1:
+            raise ValueError("a message of the protocol has at least one byte")
+        return Outgoing(self._framing, size)
+
+    def open_data(self, size: int, *, timeout_s: float | None = None) -> Incoming:
+        """Receive one message of exactly ``size`` bytes part by part, once it has begun.
+
+        Nothing else can be received before all of it was read. Waiting for its parts takes, all
+        together, at most the time that `receive_data` gives to the whole.
+
+        Raises:
+            ProtocolError, PeerLeft, ConnectionFailed: as in `receive_data`.
+        """
+        length = self._framing.open(Kind.DATA, size, min(size, MAX_PAYLOAD_BYTES), timeout_s)
+        return Incoming(self._framing, length)
 
     def send_control(self, message: Control, *, limit: int = CONTROL_LIMIT_BYTES) -> None:
         """Send one control record of at most ``limit`` bytes.

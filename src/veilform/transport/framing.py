@@ -13,31 +13,19 @@ from typing import NoReturn
 
 from veilform.errors import ConnectionFailed, InputError, ProtocolError, VeilformError
 from veilform.roles import Role
-from veilform.transport.control import TEXT_LIMIT_BYTES, printable
+from veilform.transport.control import printable
 from veilform.transport.counters import Counters
 from veilform.transport.frames import (
-    HEADER_BYTES,
     MAX_PAYLOAD_BYTES,
-    Header,
     Kind,
-    check_length,
-    decode_header,
     encode_header,
 )
+from veilform.transport.inbound import Inbound
 from veilform.transport.settings import Settings
-from veilform.transport.streams import Deadline, Stream, empty
+from veilform.transport.streams import Stream, empty
 from veilform.transport.writer import Writer
 
 _LAST_WORDS_S = 1.0
-_LAST_WORDS_BYTES = 2**26
-
-
-class PeerLeft(ConnectionFailed):
-    """The peer ended the conversation in the regular way, by a BYE frame."""
-
-
-class PeerError(ProtocolError):
-    """The peer stopped and said why, in an ERROR frame."""
 
 
 class Framing:
@@ -51,11 +39,12 @@ class Framing:
         self._stream = stream
         self._peer = f"the {peer.value}"
         self._settings = settings
+        self._inbound = Inbound(stream, self._peer, settings, self.counters)
         self._broken: VeilformError | None = None
         self._closed = False
         self._said_last = False
         self._sent = 0
-        self._received = 0
+        self._unsent = 0  # bytes missing in the frame begun last
         self._send_lock = threading.RLock()
         self._receive_lock = threading.RLock()
         self._writer = Writer(
@@ -70,7 +59,15 @@ class Framing:
             ConnectionFailed: the peer takes nothing, or is gone.
             ProtocolError: the peer had reported an error.
         """
-        size = sum(len(view) for view in views)
+        self.begin(kind, sum(len(view) for view in views), views)
+
+    def begin(self, kind: Kind, size: int, views: Sequence[memoryview]) -> None:
+        """Queue a frame of ``size`` bytes as far as it is there. `go_on` completes it.
+
+        Raises:
+            ValueError: the frame before is not complete, or this one has more than its size.
+            InputError, ConnectionFailed, ProtocolError: as in `send`.
+        """
         if size > MAX_PAYLOAD_BYTES:
             raise InputError(
                 f"a message of {size} bytes exceeds the {MAX_PAYLOAD_BYTES} bytes of a frame: "
@@ -78,15 +75,31 @@ class Framing:
             )
         with self._send_lock:
             self._check()
+            if self._unsent:
+                raise ValueError(f"{self._unsent} bytes are missing in the frame before")
             header = memoryview(encode_header(kind, size, self._sent))
-            try:
-                self._writer.put([header, *views], self._settings.timeout_s)
-            except TimeoutError:
-                self._fail(ConnectionFailed(self._not_taking()))
-            if self._writer.failure is not None:
-                self._check()
+            self._unsent = size
             self._sent += 1
+            self._put(views, header)
             self.counters.count_sent(kind, size)
+
+    def go_on(self, views: Sequence[memoryview]) -> None:
+        """Queue the next part of the frame begun last. Raises as `begin`."""
+        with self._send_lock:
+            self._check()
+            self._put(views)
+
+    def _put(self, views: Sequence[memoryview], *header: memoryview) -> None:
+        size = sum(len(view) for view in views)
+        if size > self._unsent:
+            raise ValueError(f"{size} bytes do not fit into the {self._unsent} left of a frame")
+        try:
+            self._writer.put([*header, *views], self._settings.timeout_s)
+        except TimeoutError:
+            self._fail(ConnectionFailed(self._not_taking()))
+        if self._writer.failure is not None:
+            self._check()
+        self._unsent -= size
 
     def flush(self) -> None:
         """Wait until all frames were handed to the network, so that buffers may change again.
@@ -116,14 +129,26 @@ class Framing:
         """
         with self._receive_lock, self._guard():
             payload = empty(self._expect(kind, low, high, timeout_s))
-            self._read_payload(kind, payload)
+            self._inbound.read(payload)
         return payload
+
+    def open(self, kind: Kind, low: int, high: int, timeout_s: float | None = None) -> int:
+        """Like `receive`, the header alone: the payload's length. `read_on` takes it in parts."""
+        with self._receive_lock, self._guard():
+            return self._expect(kind, low, high, timeout_s)
+
+    def read_on(self, view: memoryview) -> None:
+        """The next ``len(view)`` bytes of the frame opened last, into ``view``."""
+        with self._receive_lock, self._guard():
+            if len(view) > self._inbound.unread:
+                raise ValueError(f"{self._inbound.unread} bytes are left of a frame")
+            self._inbound.read(view)
 
     def receive_into(self, kind: Kind, view: memoryview) -> None:
         """Like `receive`, for a frame of exactly ``len(view)`` bytes, into ``view``."""
         with self._receive_lock, self._guard():
             self._expect(kind, len(view), len(view))
-            self._read_payload(kind, view)
+            self._inbound.read(view)
 
     def reject(self, text: str) -> NoReturn:
         """Refuse what the peer sent in the last frame. Nothing more can be received.
@@ -136,11 +161,17 @@ class Framing:
     def send_error(self, text: str) -> None:
         """Tell the peer why this side stops: at most 1 KiB of printable text, nothing secret.
 
-        Does nothing where the peer cannot hear it any more. Nothing can be sent afterwards.
+        Does nothing where the peer cannot hear it any more: it is gone, or in the middle of a
+        frame, whose end it will miss. Nothing can be sent afterwards.
         """
         words = memoryview(printable(text).encode())
         with self._send_lock:
             if self._said_last or self._closed or self._writer.failure is not None:
+                return
+            if self._unsent:  # what follows would pass for the rest of the frame
+                self._broken = self._broken or ConnectionFailed(
+                    f"this side stopped in the middle of a frame to {self._peer}"
+                )
                 return
             with contextlib.suppress(TimeoutError):
                 header = memoryview(encode_header(Kind.ERROR, len(words), self._sent))
@@ -157,7 +188,8 @@ class Framing:
             if self._closed:
                 return
             reported = self._said_last
-            if not reported and self._broken is None and self._writer.failure is None:
+            sound = self._broken is None and self._writer.failure is None
+            if sound and not reported and not self._unsent:
                 with contextlib.suppress(TimeoutError):
                     header = memoryview(encode_header(Kind.BYE, 0, self._sent))
                     self._writer.put([header], self._settings.close_timeout_s)
@@ -170,57 +202,9 @@ class Framing:
         self._stream.close(linger_s=_LAST_WORDS_S if reported else 0.0)
 
     def _expect(self, kind: Kind, low: int, high: int, timeout_s: float | None = None) -> int:
-        """Read the next header; the payload length, when kind and length are allowed."""
-        patience = self._settings.timeout_s if timeout_s is None else timeout_s
-        header = self._read_header(patience, f"{kind.name} frame")
-        if header.kind is Kind.ERROR:
-            self._raise_report(header)
-        if header.kind is Kind.BYE:
-            check_length(header, 0, 0, self._peer)
-            self.counters.count_received(Kind.BYE, 0)
-            raise PeerLeft(f"{self._peer} ended the conversation; a {kind.name} frame was due")
-        if header.kind is not kind:
-            raise ProtocolError(
-                f"{self._peer} sent a {header.kind.name} frame where {kind.name} is due"
-            )
-        return check_length(header, low, high, self._peer)
-
-    def _read_header(self, timeout_s: float, wanted: str) -> Header:
-        raw = memoryview(bytearray(HEADER_BYTES))
-        try:
-            count = self._stream.receive_exactly_into(raw, timeout_s)
-        except TimeoutError:
-            raise ConnectionFailed(
-                f"no {wanted} came from {self._peer} within {timeout_s:g} s: it may be overloaded, "
-                "stopped or cut off"
-            ) from None
-        if count == 0:
-            raise ConnectionFailed(
-                f"{self._peer} ended the connection without a goodbye; a {wanted} was due"
-            )
-        if count < HEADER_BYTES:
-            raise ConnectionFailed(f"{self._peer} ended the connection in the middle of a frame")
-        header = decode_header(raw, self._received, self._peer)
-        self._received += 1
-        return header
-
-    def _read_payload(self, kind: Kind, view: memoryview) -> None:
-        timeout_s = self._settings.timeout_s + len(view) / self._settings.slowest_bytes_per_s
-        try:
-            count = self._stream.receive_exactly_into(view, timeout_s)
-        except TimeoutError:
-            raise ConnectionFailed(
-                f"a {kind.name} frame from {self._peer} was not complete after {timeout_s:g} s"
-            ) from None
-        if count < len(view):
-            raise ConnectionFailed(f"{self._peer} ended the connection in the middle of a frame")
-        self.counters.count_received(kind, len(view))
-
-    def _raise_report(self, header: Header) -> NoReturn:
-        words = bytearray(check_length(header, 0, TEXT_LIMIT_BYTES, self._peer))
-        self._read_payload(Kind.ERROR, memoryview(words))
-        text = printable(words.decode(errors="replace")) or "an error without a text"
-        raise PeerError(f"{self._peer} reports: {text}")
+        if self._inbound.unread:
+            raise ValueError(f"{self._inbound.unread} bytes of the frame before were not read")
+        return self._inbound.expect(kind, low, high, timeout_s)
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -233,6 +217,8 @@ class Framing:
             raise
         except OSError as error:
             self._fail(ConnectionFailed(f"lost {self._peer}: {_reason(error)}"), error)
+        except ValueError:  # a call that does not fit here: nothing was read
+            raise
         except BaseException:  # an interrupt can strike in the middle of a frame
             self._broken = ConnectionFailed(f"receiving from {self._peer} was interrupted")
             raise
@@ -254,14 +240,7 @@ class Framing:
         if not self._receive_lock.acquire(blocking=False):
             return  # another thread is receiving, it will hear them
         try:
-            deadline = Deadline(_LAST_WORDS_S)
-            heard = 0
-            while heard < _LAST_WORDS_BYTES:
-                header = self._read_header(deadline.left(), "frame")
-                if header.kind is Kind.ERROR:
-                    self._raise_report(header)
-                heard += HEADER_BYTES + header.length
-                self._skip(min(header.length, _LAST_WORDS_BYTES), deadline)
+            self._inbound.hear_last_words()
         except ProtocolError as error:
             self._broken = error
             raise
@@ -269,14 +248,6 @@ class Framing:
             pass
         finally:
             self._receive_lock.release()
-
-    def _skip(self, length: int, deadline: Deadline) -> None:
-        scratch = memoryview(bytearray(min(length, 2**16)))
-        while length:
-            piece = scratch[: min(length, len(scratch))]
-            if self._stream.receive_exactly_into(piece, deadline.left()) < len(piece):
-                raise ConnectionError("ended")
-            length -= len(piece)
 
     def _fail(self, error: VeilformError, cause: BaseException | None = None) -> NoReturn:
         self._broken = error

@@ -21,7 +21,6 @@ from veilform.transport.certificates import Identity, host_name
 from veilform.transport.channel import Channel
 from veilform.transport.control import Control
 from veilform.transport.engine import TlsEngine
-from veilform.transport.framing import PeerError
 from veilform.transport.handshake import (
     close_quietly,
     explain,
@@ -30,6 +29,7 @@ from veilform.transport.handshake import (
     system_reason,
     tls_context,
 )
+from veilform.transport.inbound import PeerError
 from veilform.transport.links import Link, shaped
 from veilform.transport.settings import Settings
 from veilform.transport.sockets import TlsStream, drain, shake_hands
