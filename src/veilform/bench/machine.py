@@ -21,12 +21,9 @@ def describe() -> dict[str, object]:
         "veilform": __version__,
         "kernels": kernels.info()["path"],
         "threads": kernels.threads(),
+        # Processes that wanted a core in the last minute; the measured ones are among them.
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
-
-
-def load_average() -> float | None:
-    """Processes that wanted a core in the last minute, where the system says so."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def peak_rss_mb(pid: int) -> float | None:

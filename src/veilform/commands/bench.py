@@ -12,10 +12,27 @@ from rich.table import Table
 from veilform.commands import console
 from veilform.commands.console import Certificates, Json, LinkName
 
+ABOUT = """Time private inference of a model of random weights, beside the plain one.
+
+Dealer, server and client are three processes on this machine that talk over TLS, as in
+`veilform demo`. VEILFORM_THREADS sets the threads of each.
+
+Seconds are medians over the runs. Online: from the input to the answer. Offline: what dealer,
+server and client do before there is an input. Plain: the same model in the clear, in float32 with
+the same threads, on PyTorch if it is installed, else on NumPy; and with GELU and softmax instead
+of Quad and 2Quad. On a busy machine a median tells of its other work, too: the JSON has the best
+besides.
+
+Bytes and messages are what the channel counted, frame headers included. Peak memory is each
+process's own, loading the model included.
+"""
+# Paragraphs as lines: the terminal's width wraps them.
+ABOUT = "\n\n".join(" ".join(each.split()) for each in ABOUT.split("\n\n"))
+
 app = typer.Typer(no_args_is_help=True, help="Measure private inference on this machine.")
 
 
-@app.command()
+@app.command(help=ABOUT)
 def inference(
     shape: Annotated[
         str,
@@ -46,16 +63,7 @@ def inference(
     runs: Annotated[int, typer.Option(help="Timed runs, after one that warms up.", min=1)] = 5,
     as_json: Json = False,
 ) -> None:
-    """Time private inference of a model of random weights, beside the plain one.
-
-    Dealer, server and client are three processes on this machine that talk over TLS, as in
-    `veilform demo`. Seconds are medians over the runs. Online is from the input to the answer;
-    offline is what dealer, server and client do before there is an input. Bytes and messages are
-    what the channel counted, frame headers included. Plain is the same model in the clear, in
-    float32 with the same threads, on PyTorch if it is installed and else on NumPy; plain_exact has
-    GELU and softmax instead of Quad and 2Quad. Peak memory is each process's own, loading the
-    model included. VEILFORM_THREADS sets the threads of each process.
-    """
+    """Time private inference of a model of random weights; see ``ABOUT``."""
     from veilform.bench.inference import Setting, measure
     from veilform.bench.presets import preset
 
