@@ -12,6 +12,7 @@ from veilform.correlation.manifest import Manifest
 from veilform.correlation.stock import Stock
 from veilform.correlation.stockfile import Incoming
 from veilform.correlation.store import StockStore
+from veilform.correlation.weights import dealer_bytes
 from veilform.drive import network
 from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockError
 from veilform.models.bert.sides import ServerSide, Shape, fresh_weights
@@ -204,8 +205,8 @@ class Server:
             self._register(dealer)
 
     def _register(self, dealer: Channel) -> None:
-        shapes = {name: w.shape for name, w in self._side.weights.items()}
-        total = 8 * sum(w.size for w in self._side.weights.values())
+        shapes = self._side.weight_shapes
+        total = dealer_bytes(shapes)
         if total > say.MOST_WEIGHT_BYTES:
             raise InputError(
                 f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}"
