@@ -154,14 +154,13 @@ def test_streamed_is_what_is_dealt_in_one_go(
             CLIENT: client._store.claim(ours, manifest),
             SERVER: deployment.server._store.claim(theirs, manifest),
         }
-    seeds = {role: stock._seed for role, stock in stocks.items()}
+    taken = {role: [stock.take(s) for s in manifest.specs] for role, stock in stocks.items()}
+    seeds = {role: materials[0]._seed for role, materials in taken.items()}
     masked = deployment.dealer._weights[manifest.weights].packed
     for index, dealt in enumerate(Dealing(manifest, seeds, masked).run()):
-        for role, stock in stocks.items():
-            received = stock._received[index]
-            assert received is not None
+        for role, materials in taken.items():
             fields = [
-                bytes(received[f.name])
+                bytes(materials[index]._received[f.name])
                 for f in manifest.specs[index].fields(role, manifest.ring_bits)
                 if f.source is Source.DEALT
             ]

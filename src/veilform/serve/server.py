@@ -135,7 +135,8 @@ class Server:
         weights = self._side.server_weights(shape.length)
         channel.send_control(say.Begun(begin.stock))
         start = time.perf_counter()
-        network.run(program.server(weights), stock, channel)
+        with stock.ahead():
+            network.run(program.server(weights), stock, channel)
         seconds = time.perf_counter() - start
         log.info(
             "answered %d text(s) padded to %d tokens in %.2f s", shape.batch, shape.length, seconds
