@@ -18,6 +18,7 @@ import pytest
 from veilform.correlation import store as store_module
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import Linear, Open, Preshare, Square, Term
+from veilform.correlation.stock import Stock
 from veilform.correlation.store import StockStore, new_id
 from veilform.errors import InputError, StockError
 from veilform.masks import MaskRef
@@ -52,6 +53,11 @@ def put(store: StockStore) -> str:
     name = new_id()
     store.put(name, MANIFEST, SEED, [DEALT[:7], memoryview(DEALT)[7:]])
     return name
+
+
+def used_up(stock: Stock) -> list[dict[str, np.ndarray]]:
+    """Every field of every spec."""
+    return [dict(stock.take(spec)) for spec in stock.manifest.specs]
 
 
 def names(folder: Path) -> set[str]:
@@ -242,8 +248,28 @@ def test_every_damaged_byte_is_noticed(store: StockStore, folder: Path) -> None:
         damaged[at] ^= 0x10
         (folder / f"{name}.stock").write_bytes(damaged)
         with pytest.raises(StockError):
-            store.claim(name, MANIFEST)
+            used_up(store.claim(name, MANIFEST))
         assert (folder / f"{name}.used").stat().st_size == 0
+
+
+@pytest.mark.parametrize("block", [1, 7, 16, 54])
+def test_blocks_of_any_size_give_the_same_fields(
+    store: StockStore, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    expected = used_up(store.claim(put(store), MANIFEST))
+    monkeypatch.setattr("veilform.correlation.stockfile.BLOCK", block)
+    found = used_up(store.claim(put(store), MANIFEST))
+    for one, other in zip(found, expected, strict=True):
+        assert {n: w.tolist() for n, w in one.items()} == {n: w.tolist() for n, w in other.items()}
+
+
+def test_a_claimed_stock_has_no_name_any_more(store: StockStore, folder: Path) -> None:
+    """So it ends with the process, whatever ends that."""
+    name = put(store)
+    stock = store.claim(name, MANIFEST)
+    assert names(folder) == {f"{name}.used"}
+    assert (folder / f"{name}.used").stat().st_size == 0
+    assert used_up(stock)[1]["share"].shape == (2, 3)
 
 
 @pytest.mark.parametrize("size", [0, 1, 8, 11, 12, 40, -1])

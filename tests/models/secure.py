@@ -16,7 +16,7 @@ from veilform.drive.alternate import Ran
 from veilform.drive.lockstep import deal_stocks, run
 from veilform.drive.trace import Trace, trace
 from veilform.models.bert.calibration import Calibration
-from veilform.models.bert.compile import ring_weights, server_weights
+from veilform.models.bert.compile import ring_arrays, server_weights
 from veilform.models.bert.config import BertConfig
 from veilform.models.bert.names import expected_shapes
 from veilform.models.bert.plain import PlainBert
@@ -80,7 +80,8 @@ class Tiny:
         net = SecureBert(self.config, scales, len(texts), self.private)
         foreseen = trace(net.abstract)
         manifest = foreseen.manifest("tiny", len(texts), length)
-        weights, biases = ring_weights(self.config, self.tensors, scales, self.private)
+        arrays = list(ring_arrays(self.config, self.tensors, scales, self.private))
+        weights = {name: words for name, is_bias, words in arrays if not is_bias}
         seed = prg.fresh_seed()
         common = masked_weights.packed(
             {n: masked_weights.common_part(seed, n, w.shape) for n, w in weights.items()}
@@ -120,7 +121,7 @@ class Tiny:
 
         programs = {
             CLIENT: watched(CLIENT, net.client(inputs)),
-            SERVER: watched(SERVER, net.server(server_weights(weights, biases))),
+            SERVER: watched(SERVER, net.server(server_weights(arrays))),
         }
         ran = run(programs, stocks)
         answer = ran.results[CLIENT]

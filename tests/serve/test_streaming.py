@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import io
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.serve.deployment import QUICK, Deployment, fresh
 
-from veilform import prg
+from veilform import kernels, prg
 from veilform.correlation import weights as split
 from veilform.correlation.deal import Dealing
 from veilform.correlation.specs import Source
-from veilform.errors import ConnectionFailed, ProtocolError, StockError, VeilformError
-from veilform.models.bert.sides import Shape
+from veilform.errors import ConnectionFailed, ModelError, ProtocolError, StockError, VeilformError
+from veilform.models.bert.sides import ServerSide, Shape
 from veilform.models.text import TokenBatch
 from veilform.roles import CLIENT, DEALER, SERVER
 from veilform.serve import pending as pending_module
@@ -152,14 +154,13 @@ def test_streamed_is_what_is_dealt_in_one_go(
             CLIENT: client._store.claim(ours, manifest),
             SERVER: deployment.server._store.claim(theirs, manifest),
         }
-    seeds = {role: stock._seed for role, stock in stocks.items()}
+    taken = {role: [stock.take(s) for s in manifest.specs] for role, stock in stocks.items()}
+    seeds = {role: materials[0]._seed for role, materials in taken.items()}
     masked = deployment.dealer._weights[manifest.weights].packed
     for index, dealt in enumerate(Dealing(manifest, seeds, masked).run()):
-        for role, stock in stocks.items():
-            received = stock._received[index]
-            assert received is not None
+        for role, materials in taken.items():
             fields = [
-                bytes(received[f.name])
+                bytes(materials[index]._received[f.name])
                 for f in manifest.specs[index].fields(role, manifest.ring_bits)
                 if f.source is Source.DEALT
             ]
@@ -252,3 +253,24 @@ def test_a_weight_s_common_part_is_made_when_asked_for(monkeypatch: pytest.Monke
     assert not made
     assert parts["b"].tolist() == genuine(parts._seed, "b", (4,)).tolist()
     assert made == ["b"]
+
+
+def test_the_masked_weights_are_read_again_from_the_same_model(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    side = ServerSide(folder)
+    seed = prg.fresh_seed()
+    for (name, shape), s in zip(side.weight_shapes.items(), side.masked(seed), strict=True):
+        assert s.shape == shape
+        plain = split.common_part(seed, name, shape) - s
+        packed = side._packed.weights[name]
+        if len(shape) == 2:
+            one = np.eye(shape[0], dtype=np.uint64)
+            assert np.array_equal(kernels.matmul(one, packed), plain)
+        else:
+            assert np.array_equal(packed, plain)
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match="was changed since it was read"):
+        next(side.masked(seed))

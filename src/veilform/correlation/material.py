@@ -40,8 +40,21 @@ class Material(Mapping[str, Words]):
         self._seed = seed
         self._received = received
         self._fields = {field.name: field for field in spec.fields(role)}
+        self._made: dict[str, Words] = {}
+
+    def made(self) -> Material:
+        """Itself, with all its fields made now."""
+        self._made = {name: self[name] for name in self._fields}
+        self._received = {}
+        return self
+
+    def size(self) -> int:
+        """Bytes of the fields that are made."""
+        return sum(words.nbytes for words in self._made.values())
 
     def __getitem__(self, name: str) -> Words:
+        if name in self._made:
+            return self._made[name]
         field = self._fields[name]
         if field.source is Source.SEED:
             return expand_field(self._seed, self._spec, field)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from veilform.correlation.ahead import Ahead
 from veilform.correlation.manifest import Manifest, layout
 from veilform.correlation.material import Material
 from veilform.correlation.specs import AnySpec, Source
@@ -11,6 +14,8 @@ from veilform.errors import StockError
 from veilform.roles import Role
 
 Received = list[dict[str, memoryview]]
+MOST_AHEAD_BYTES = 64 << 20
+"""Of fields made before they are taken."""
 
 
 def cut(manifest: Manifest, role: Role, dealt: Any, corrections: Any = b"") -> Received:
@@ -35,13 +40,25 @@ def cut(manifest: Manifest, role: Role, dealt: Any, corrections: Any = b"") -> R
 
 
 class Stock:
-    """Correlated randomness for one run of one party. Its text form shows no content."""
+    """Correlated randomness for one run of one party. Its text form shows no content.
 
-    def __init__(self, role: Role, manifest: Manifest, seed: bytes, received: Received) -> None:
+    Args:
+        received: the fields of each spec that are not expanded, in order; may be made as it goes.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        manifest: Manifest,
+        seed: bytes,
+        received: Iterable[Mapping[str, memoryview]],
+    ) -> None:
         self.role = role
         self.manifest = manifest
-        self._seed = seed
-        self._received: list[dict[str, memoryview] | None] = list(received)
+        self._materials: Iterator[Material] = (
+            Material(spec, role, seed, fields)
+            for spec, fields in zip(manifest.specs, received, strict=True)
+        )
         self._next = 0
 
     def take(self, spec: AnySpec) -> Material:
@@ -56,13 +73,26 @@ class Stock:
         expected = self.manifest.specs[index]
         # Counted before anything is handed out: a run that fails here does not get it again.
         self._next += 1
-        received, self._received[index] = self._received[index], None
-        if spec != expected or received is None:
+        material = next(self._materials, None)
+        if spec != expected or material is None:
             raise StockError(
                 f"the run asks for {spec.name} where the stock has {expected.name}; "
                 "model and stock do not belong together"
             )
-        return Material(spec, self.role, self._seed, received)
+        return material
+
+    @contextlib.contextmanager
+    def ahead(self, most_bytes: int = MOST_AHEAD_BYTES) -> Iterator[None]:
+        """For the length of a run: a thread makes each correlation's fields before they are taken.
+
+        The stock ends with the run: nothing can be taken from it afterwards.
+        """
+        materials = Ahead((each.made() for each in self._materials), Material.size, most_bytes)
+        self._materials = materials
+        try:
+            yield
+        finally:
+            materials.close()
 
     def __repr__(self) -> str:
         return f"Stock({self.role.value}, taken {self._next} of {len(self.manifest.specs)})"

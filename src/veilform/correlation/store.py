@@ -26,10 +26,9 @@ from typing import Annotated
 
 import msgspec
 
-from veilform.correlation import stockfile
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.stock import Stock
-from veilform.correlation.stockfile import Incoming
+from veilform.correlation.stockfile import Incoming, Outgoing
 from veilform.errors import InputError, StockError
 from veilform.roles import Role
 
@@ -144,11 +143,11 @@ class StockStore:
             ) from error
 
     def claim(self, stock_id: str, manifest: Manifest) -> Stock:
-        """Marks a stock used, then reads it.
+        """Marks a stock used, then opens it. Its content is read as the run takes it.
 
         Raises:
             StockError: it is unknown, used already, for something else, or damaged. In the last
-                two cases it is used up as well.
+                two cases it is used up as well. Damage further on shows when that is taken.
         """
         fresh, used = self._paths(stock_id)
         try:
@@ -167,22 +166,25 @@ class StockStore:
             ) from error
         self._sync_folder()
         try:
-            with open(used, "r+b") as file:
-                try:
-                    found = stockfile.read(file, self._role, manifest)
-                finally:
-                    file.truncate(0)
-                    os.fsync(file.fileno())
+            content = Outgoing(self._without_name(stock_id, used), self._role, manifest)
         except OSError as error:
             raise StockError(f"stock {stock_id} cannot be read: {error.strerror}") from error
         except StockError as error:
-            raise StockError(
-                f"stock {stock_id} was {error}; ask the dealer for one for this run"
-            ) from None
-        if found is None:
-            raise StockError(f"stock {stock_id} is damaged; ask the dealer for a new one")
-        header, received = found
-        return Stock(self._role, manifest, header.seed, received)
+            raise StockError(f"stock {stock_id} {error}") from None
+        return Stock(self._role, manifest, content.seed, content.fields())
+
+    def _without_name(self, stock_id: str, used: Path) -> int:
+        """Opens a claimed file and leaves an empty mark in its place: it ends with its reader."""
+        descriptor = os.open(used, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            mark = self._folder / f"{stock_id}.{secrets.token_hex(4)}.partial"
+            mark.touch(mode=0o600)
+            mark.replace(used)
+            self._sync_folder()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def discard(self, stock_id: str) -> None:
         """Marks a stock used without reading it, whether it is here or not.

@@ -168,7 +168,8 @@ class Client(Closing):
             if begun.stock != prepared.stock:
                 raise ProtocolError("the server began with another stock")
             program = self.side.program(shape).client(inputs)
-            answer: Answer = network.run(program, stock, self._server)
+            with stock.ahead():
+                answer: Answer = network.run(program, stock, self._server)
         seconds = time.perf_counter() - start
         if np.any(answer.flag):
             raise RangeError(

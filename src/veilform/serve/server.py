@@ -12,6 +12,7 @@ from veilform.correlation.manifest import Manifest
 from veilform.correlation.stock import Stock
 from veilform.correlation.stockfile import Incoming
 from veilform.correlation.store import StockStore
+from veilform.correlation.weights import dealer_bytes
 from veilform.drive import network
 from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockError
 from veilform.models.bert.sides import ServerSide, Shape, fresh_weights
@@ -134,7 +135,8 @@ class Server:
         weights = self._side.server_weights(shape.length)
         channel.send_control(say.Begun(begin.stock))
         start = time.perf_counter()
-        network.run(program.server(weights), stock, channel)
+        with stock.ahead():
+            network.run(program.server(weights), stock, channel)
         seconds = time.perf_counter() - start
         log.info(
             "answered %d text(s) padded to %d tokens in %.2f s", shape.batch, shape.length, seconds
@@ -204,8 +206,8 @@ class Server:
             self._register(dealer)
 
     def _register(self, dealer: Channel) -> None:
-        shapes = {name: w.shape for name, w in self._side.weights.items()}
-        total = 8 * sum(w.size for w in self._side.weights.values())
+        shapes = self._side.weight_shapes
+        total = dealer_bytes(shapes)
         if total > say.MOST_WEIGHT_BYTES:
             raise InputError(
                 f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -19,26 +19,28 @@ from veilform.ring import Words
 Real = npt.NDArray[np.float64]
 
 
-def ring_weights(
+def ring_arrays(
     config: BertConfig, tensors: Tensors, scales: Scales, private: bool = False
-) -> tuple[dict[str, Words], dict[str, Words]]:
-    """Weights and biases by the secure program's names, as ring elements.
+) -> Iterator[tuple[str, bool, Words]]:
+    """Weights and biases by the secure program's names: (name, whether a bias, ring elements).
 
     Each layer norm's gain and bias are folded into what follows it: the next weights, and the
     diagonal of the residual. In public mode the first layer's input comes complete from the client.
     """
-    weights: dict[str, Words] = {}
-    biases: dict[str, Words] = {}
     for name, value, scale in _tensors(config, tensors, scales, private):
-        store = biases if name.startswith("+") else weights
-        store[name.removeprefix("+")] = fixed.encode(value, scale)
-    return weights, biases
+        yield name.removeprefix("+"), name.startswith("+"), fixed.encode(value, scale)
 
 
-def server_weights(weights: dict[str, Words], biases: dict[str, Words]) -> ServerWeights:
-    """The same, packed for the kernels."""
-    packed = {n: kernels.pack(w.view(np.int64)) if w.ndim == 2 else w for n, w in weights.items()}
-    return ServerWeights(packed, biases)
+def server_weights(arrays: Iterable[tuple[str, bool, Words]]) -> ServerWeights:
+    """Those of `ring_arrays`, each packed for the kernels as it comes and then let go."""
+    weights: dict[str, object] = {}
+    biases: dict[str, Words] = {}
+    for name, is_bias, words in arrays:
+        if is_bias:
+            biases[name] = words
+        else:
+            weights[name] = kernels.pack(words.view(np.int64)) if words.ndim == 2 else words
+    return ServerWeights(weights, biases)
 
 
 def _tensors(

@@ -19,7 +19,7 @@ from veilform.errors import InputError, ModelError
 from veilform.models import checkpoint
 from veilform.models.bert import validate
 from veilform.models.bert.calibration import CALIBRATION, Calibration
-from veilform.models.bert.compile import ring_weights, server_weights
+from veilform.models.bert.compile import ring_arrays, server_weights
 from veilform.models.bert.config import BertConfig
 from veilform.models.bert.names import expected_shapes
 from veilform.models.bert.public import PublicPart, export_public
@@ -139,8 +139,8 @@ class ServerSide(Side):
         self.folder = folder
         # Weights and biases are the same at every length, but that a private embedding has as many
         # positions in its bias as there are: the longest has them all.
-        self.weights, biases = ring_weights(config, tensors, planned[-1], private_embedding)
-        self._packed = server_weights(self.weights, biases)
+        arrays = ring_arrays(config, tensors, planned[-1], private_embedding)
+        self._packed = server_weights(arrays)
 
     def server_weights(self, length: int) -> ServerWeights:
         """Packed weights, and the biases for one length."""
@@ -150,8 +150,27 @@ class ServerSide(Side):
         return ServerWeights(self._packed.weights, biases)
 
     def masked(self, seed: bytes) -> Iterator[Words]:
-        """What the dealer gets: s = P - W of each weight, in order."""
-        return (dealer_part(seed, name, w) for name, w in self.weights.items())
+        """What the dealer gets: s = P - W of each weight, in order of `weight_shapes`.
+
+        Reads the checkpoint again, weight by weight: only the packed ones are kept in memory.
+
+        Raises:
+            ModelError: the folder holds another model by now.
+        """
+        if checkpoint.model_digest(self.folder) != self.model:
+            raise ModelError(f"{self.folder} was changed since it was read; start again")
+        tensors = checkpoint.Checkpoint.open(self.folder).lazily()
+        scales = self.scales.lengths[-1]
+        for name, is_bias, words in ring_arrays(
+            self.config, tensors, scales, self.scales.private_embedding
+        ):
+            if not is_bias:
+                yield dealer_part(seed, name, words)
+
+    @property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the weights, by name."""
+        return {name: w.shape for name, w in self._packed.weights.items()}
 
 
 class ClientSide(Side):
