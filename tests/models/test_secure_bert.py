@@ -18,8 +18,11 @@ from veilform.models.bert.bounds import Affine, Gain, layer_bounds
 from veilform.models.bert.calibration import Calibration, Range, RowRange
 from veilform.models.bert.plain import PlainBert
 from veilform.models.bert.secure import Inputs
+from veilform.nn import attention, feedforward, head, norm
 from veilform.nn.scales import LOGIT
-from veilform.ring import Words
+from veilform.protocol.opening import open_value
+from veilform.ring import Words, signed
+from veilform.roles import CLIENT, SERVER, Role
 
 CLS = {"architectures": ["BertForSequenceClassification"], "pooling": None}
 SEVEN = {str(i): f"LABEL_{i}" for i in range(7)}
@@ -102,8 +105,8 @@ def test_with_the_flag_the_answer_is_noise_of_its_ring(
     numbers = iter(range(1, 1 << 20))
     monkeypatch.setattr(prg, "fresh_seed", lambda: next(numbers).to_bytes(16, "little"))
     tiny = made[name]
-    head = tiny.scales(24).head
-    half = 2.0 ** (head.ring - head.shift - 1 - LOGIT)
+    last = tiny.scales(24).head
+    half = 2.0 ** (last.ring - last.shift - 1 - LOGIT)
     runs = np.array([tiny.run(TEXTS[:2], 24, louder(8)).logits for _ in range(8)]) / half
     assert (np.abs(runs) <= 1).all(), "noise leaves the logits' ring"
     assert len(np.unique(runs)) == runs.size, "noise comes twice"
@@ -211,11 +214,42 @@ def test_values_stay_bounded_for_the_worst_rows(made: dict[str, Tiny]) -> None:
     reached = 0.0
     for direction in (value.weight * before.gain[:, None]).T:
         row = direction / np.linalg.norm(direction) * np.sqrt(tiny.config.hidden_size)
-        for signed in (row, -row):
-            normed = before.gain * signed + before.bias
+        for ahead in (row, -row):
+            normed = before.gain * ahead + before.bias
             reached = max(reached, np.abs(normed @ value.weight + value.bias).max())
     assert reached <= bound, f"a value reaches {reached}, bounded by {bound}"
     assert reached > 0.9 * bound, f"the bound {bound} is loose: {reached} is the most"
+
+
+@pytest.fixture
+def lifted(monkeypatch: pytest.MonkeyPatch) -> dict[Role, list[tuple[int, np.ndarray]]]:
+    """What each party has of every value that a run lifts, with the bits that it has then."""
+    found: dict[Role, list[tuple[int, np.ndarray]]] = {CLIENT: [], SERVER: []}
+
+    def watched(me, x, bits=None):
+        if bits is not None and bits > x.bits and isinstance(x.share, np.ndarray):
+            found[me.role].append((x.bits, x.share))
+        return (yield from open_value(me, x, bits))
+
+    for module in (attention, feedforward, head, norm):
+        monkeypatch.setattr(module, "open_value", watched)
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_lifted_value_has_the_ring_that_it_needs(
+    made: dict[str, Tiny], name: str, lifted: dict[Role, list[tuple[int, np.ndarray]]]
+) -> None:
+    """Above a quarter of its ring, a lift would go wrong now and then, and no flag would tell."""
+    out = made[name].run(TEXTS, 32)
+    layers = made[name].config.num_hidden_layers
+    assert out.flag == 0
+    assert len(lifted[CLIENT]) == len(lifted[SERVER]) >= 9 * layers, "a lift was not seen"
+    for number, ((bits, ours), (_, theirs)) in enumerate(
+        zip(lifted[CLIENT], lifted[SERVER], strict=True)
+    ):
+        largest = int(np.abs(signed(ours + theirs, bits)).max())
+        assert largest <= 2 ** (bits - 2), f"lift {number}, of {bits} bits, is of {largest}"
 
 
 def test_a_calibration_beyond_the_weights_is_refused(made: dict[str, Tiny]) -> None:

@@ -52,6 +52,10 @@ WEIGHT_BITS = (10, 14)
 """Fewest and most fraction bits of the weights whose scale is free."""
 QUERY_BITS, SQUARE_BITS, VALUE_BITS, POOL_BITS = 8, 8, 8, 10
 """Fewest fraction bits of queries and keys, squares, values, pooling weights."""
+MULTIPLIER = 4
+"""Bits that a table's multiplier may have."""
+PASSED = 17 / 16
+"""So many times the end of its range may a denominator be, and no flag tell."""
 SIGN = 2
 """Bits of a ring beyond a wire's bound: for its sign, and for lifting it."""
 
@@ -170,12 +174,19 @@ def _attention(
     window = _window(
         low * (15 / 16) * unit, high * (17 / 16) * unit, bounds.scores**2 * (17 / 16) * unit
     )
-    # The weighted sum of values is at most the denominator times the largest value.
-    largest_sum = _bits(window.highest) + _bits(bounds.values)
+    # The weighted sum of values is at most the denominator times the largest value. A denominator
+    # is seen to be out of range two cells beyond at the latest.
+    largest_sum = _bits(window.highest * PASSED) + _bits(bounds.values)
     square_shift = 2 * SCORE - NUMERATOR
     value = min(HIDDEN, WORD - square_shift - SIGN - largest_sum)
-    weighted = max(_bits(window.bound), largest_sum + value) + SIGN
-    if value < VALUE_BITS or weighted + square_shift > WORD:
+    # A table's multiplier wants room, but takes less.
+    weighted = max(
+        min(_bits(window.bound) + MULTIPLIER, WORD - square_shift - SIGN), largest_sum + value
+    )
+    weighted += SIGN
+    value_shift, value_ring = HIDDEN + WEIGHT - value, _bits(bounds.values) + value + SIGN
+    qkv = max(score + score_shift + query_shift, value_ring + value_shift)
+    if value < VALUE_BITS or qkv > room:
         raise ModelError(
             "the values or the attention scores are too large; distil with a smaller range"
         )
@@ -197,13 +208,13 @@ def _attention(
         bounds.attention_row, min(WORD - (whole - output), room) - SIGN - row - output
     )
     return AttentionScales(
-        qkv=score + score_shift + query_shift,
+        qkv=qkv,
         query_shift=query_shift,
         score_shift=score_shift,
         score=score,
         square_shift=square_shift,
-        value_shift=HIDDEN + WEIGHT - value,
-        value=_bits(bounds.values) + value + SIGN,
+        value_shift=value_shift,
+        value=value_ring,
         weighted=weighted,
         mask_bits=mask_bits,
         denominator=window,
