@@ -23,12 +23,12 @@ SPECS = tuple(
     spec
     for i in range(20)
     for spec in (
-        Preshare(f"r{i}", (i + 1, 5)),
-        Open(f"o{i}", (3, 7), 64, 9, (CLIENT,)),
-        Square(f"s{i}", (3, 7), MaskRef(f"o{i}"), 9),
+        Preshare(f"r{i}", (i + 1, 5), 64),
+        Open(f"o{i}", (3, 7), 40, 64, (CLIENT,)),
+        Square(f"s{i}", (3, 7), MaskRef(f"o{i}"), 40, 64),
     )
 )
-MANIFEST = Manifest("0" * 64, "", 64, 1, 16, SPECS, (), ())
+MANIFEST = Manifest("0" * 64, "", 1, 16, SPECS, (), ())
 SEED = bytes(range(16))
 
 

@@ -52,8 +52,6 @@ WEIGHT_BITS = (10, 14)
 """Fewest and most fraction bits of the weights whose scale is free."""
 QUERY_BITS, SQUARE_BITS, VALUE_BITS, POOL_BITS = 8, 8, 8, 10
 """Fewest fraction bits of queries and keys, squares, values, pooling weights."""
-MULTIPLIER = 4
-"""Bits that a table's multiplier may have."""
 PASSED = 17 / 16
 """So many times the end of its range may a denominator be, and no flag tell."""
 SIGN = 2
@@ -179,14 +177,10 @@ def _attention(
     largest_sum = _bits(window.highest * PASSED) + _bits(bounds.values)
     square_shift = 2 * SCORE - NUMERATOR
     value = min(HIDDEN, WORD - square_shift - SIGN - largest_sum)
-    # A table's multiplier wants room, but takes less.
-    weighted = max(
-        min(_bits(window.bound) + MULTIPLIER, WORD - square_shift - SIGN), largest_sum + value
-    )
-    weighted += SIGN
+    weighted = max(_bits(window.bound), largest_sum + value) + SIGN
     value_shift, value_ring = HIDDEN + WEIGHT - value, _bits(bounds.values) + value + SIGN
     qkv = max(score + score_shift + query_shift, value_ring + value_shift)
-    if value < VALUE_BITS or qkv > room:
+    if value < VALUE_BITS or weighted + square_shift > WORD or qkv > room:
         raise ModelError(
             "the values or the attention scores are too large; distil with a smaller range"
         )
