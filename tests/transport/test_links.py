@@ -9,7 +9,7 @@ import pytest
 from veilform.errors import ConnectionFailed
 from veilform.roles import CLIENT, SERVER
 from veilform.transport import LAN, LOOPBACK, WAN, Link, Settings, channel_pair, stream_pair
-from veilform.transport.links import PRESETS, ShapedStream, shaped
+from veilform.transport.links import PRESETS, ShapedStream, Timetable, shaped
 
 
 def test_presets() -> None:
@@ -31,6 +31,40 @@ def test_loopback_adds_nothing() -> None:
     slow = shaped(stream, LAN)
     assert isinstance(slow, ShapedStream)
     slow.close()
+
+
+def test_the_timetable_has_no_gaps() -> None:
+    """A megabyte a second, 20 ms each way: what is handed over in time arrives without a pause."""
+    table = Timetable(Link(8e6, 0.04))
+    arrivals = [table.arrival(0.001 * n, 10_000) for n in range(5)]
+    assert arrivals == pytest.approx([0.03, 0.04, 0.05, 0.06, 0.07])
+    assert table.arrival(1.0, 1000) == pytest.approx(1.021)  # the link was idle
+    assert table.arrival(1.0, 0) == pytest.approx(1.021)
+
+
+def test_sending_does_not_wait_for_the_link() -> None:
+    """A pause after each segment would add a thread's late waking to each."""
+    ours, theirs = stream_pair()
+    stream = shaped(ours, Link(8e7, 0.0))  # 10 MB/s
+    start = time.monotonic()
+    stream.send_all([memoryview(bytes(5_000_000))], 5.0)
+    assert time.monotonic() - start < 0.25
+    theirs.close()
+    stream.close()
+
+
+def test_a_part_arrives_before_the_whole() -> None:
+    client, server = channel_pair(CLIENT, SERVER, link=Link(8e6, 0.0))  # 1 MB/s
+    with client, server:
+        start = time.monotonic()
+        message = client.begin_data(220_000)
+        message.write(bytes(20_000))
+        message.write(bytes(200_000))
+        coming = server.open_data(220_000)
+        coming.read(20_000)
+        assert 0.02 <= time.monotonic() - start < 0.2
+        coming.read(200_000)
+        assert time.monotonic() - start >= 0.22
 
 
 def test_bandwidth_and_round_trip_are_at_least_kept() -> None:
@@ -81,3 +115,4 @@ def send_until_it_fails(channel: object) -> None:
     for _ in range(1000):
         channel.send_data([bytes(10)])  # type: ignore[attr-defined]
         channel.flush()  # type: ignore[attr-defined]
+        time.sleep(0.001)  # a link takes bytes before it finds that nobody is there

@@ -1,8 +1,9 @@
 """A slower link around a stream: a given bandwidth and round trip, on one machine.
 
-Byte n of what is sent at time t arrives at  t + n / bandwidth + round_trip / 2, not before. Sending
-occupies the link for the first part only, so messages follow each other while earlier ones are
-still on their way. Frames are shaped; the TCP and TLS handshakes before them are not.
+Byte n of what is sent at time t arrives at  t + n / bandwidth + round_trip / 2, not before, and
+later by what a thread takes to wake up: some 0.1 ms, however much is sent. Sending occupies the
+link for the first part only, so messages follow each other while earlier ones are still on their
+way. Frames are shaped; the TCP and TLS handshakes before them are not.
 """
 
 from __future__ import annotations
@@ -50,6 +51,20 @@ def named(name: str) -> Link:
     return PRESETS[name]
 
 
+class Timetable:
+    """When bytes arrive that are handed to one direction of ``link``, in seconds of any clock."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.free_at = float("-inf")
+
+    def arrival(self, now: float, count: int) -> float:
+        """When the last of ``count`` bytes, handed over now, arrives."""
+        taken = 8 * count / self._link.bandwidth_bits_per_s
+        self.free_at = max(now, self.free_at) + taken
+        return self.free_at + self._link.round_trip_s / 2
+
+
 def shaped(stream: Stream, link: Link | None) -> Stream:
     """``stream`` behind ``link``; the stream itself where the link changes nothing."""
     return stream if link is None or link == LOOPBACK else ShapedStream(stream, link)
@@ -58,13 +73,14 @@ def shaped(stream: Stream, link: Link | None) -> Stream:
 class ShapedStream(Stream):
     """Delays what is sent through it. Shape both ends to shape both directions.
 
-    The bytes under way are copied, at most about 32 MiB of them.
+    The bytes under way are copied, at most about 32 MiB of them. Sending does not wait for the link
+    as long as they fit, so a late sender does not leave the link idle.
     """
 
     def __init__(self, stream: Stream, link: Link) -> None:
         self._stream = stream
         self._link = link
-        self._free_at = 0.0
+        self._timetable = Timetable(link)
         self._way: deque[tuple[float, memoryview, float]] = deque()
         self._way_bytes = 0
         self._closing = False
@@ -72,6 +88,10 @@ class ShapedStream(Stream):
         self._changed = threading.Condition()
         self._courier = threading.Thread(target=self._run, name="veilform-link", daemon=True)
         self._courier.start()
+
+    def has_room(self, size: int) -> bool:
+        """See `Stream.has_room`. Short messages only, as the bytes are copied."""
+        return size <= _SEGMENT_BYTES and self._way_bytes + size <= _ON_THE_WAY_BYTES
 
     def send_all(self, buffers: Sequence[memoryview], timeout_s: float) -> None:
         """See `Stream.send_all`."""
@@ -89,13 +109,12 @@ class ShapedStream(Stream):
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._courier.join(self._link.round_trip_s + _CLOSE_S)
+            occupied_s = max(0.0, self._timetable.free_at - time.monotonic())
+        self._courier.join(occupied_s + self._link.round_trip_s + _CLOSE_S)
         self._stream.close(linger_s)
         self._courier.join()
 
     def _send(self, segment: memoryview, deadline: Deadline) -> None:
-        now = time.monotonic()
-        taken = 8 * len(segment) / self._link.bandwidth_bits_per_s
         with self._changed:
             if not self._changed.wait_for(self._has_room, deadline.left()):
                 raise TimeoutError("the peer reads nothing")
@@ -103,12 +122,10 @@ class ShapedStream(Stream):
                 raise ConnectionAbortedError(str(self._failure)) from self._failure
             if self._closing:
                 raise ConnectionAbortedError("closed on this side")
-            self._free_at = max(now, self._free_at) + taken
-            due = self._free_at + self._link.round_trip_s / 2
+            due = self._timetable.arrival(time.monotonic(), len(segment))
             self._way.append((due, segment, deadline.left()))
             self._way_bytes += len(segment)
             self._changed.notify_all()
-        time.sleep(max(0.0, self._free_at - time.monotonic()))
 
     def _has_room(self) -> bool:
         free = self._way_bytes < _ON_THE_WAY_BYTES
