@@ -8,6 +8,10 @@ by the C++ compiler for this CPU: AVX-512 with IFMA and VNNI is needed). A way t
 into limbs needs several of its products for one multiply-add of words. The rates leave out
 splitting and joining, so they flatter it:
 
+GCC 12 spills the sums of vpdpbusd, vpdpwssd and FMA in tiles of more than 16; their ideal, 64, 32
+and 8 multiply-adds a cycle, is a third above their best tile here, which would not change the order
+for 16-bit weights at 48 to 64 bits.
+
 - vpdpbusd: 8-bit limbs by 8-bit digits of the weights, all that fall below the ring's top.
 - vpdpwssd, vpmaddwd: weights of 16 bits; 16-bit limbs for the top 32 bits, where a sum may wrap,
   8-bit limbs below, where it must not.
