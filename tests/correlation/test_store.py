@@ -269,7 +269,7 @@ def test_a_claimed_stock_has_no_name_any_more(store: StockStore, folder: Path) -
     stock = store.claim(name, MANIFEST)
     assert names(folder) == {f"{name}.used"}
     assert (folder / f"{name}.used").stat().st_size == 0
-    assert used_up(stock)[1]["share"].shape == (2, 3)
+    assert used_up(stock)[1]["q"].shape == (2, 3)
 
 
 @pytest.mark.parametrize("size", [0, 1, 8, 11, 12, 40, -1])

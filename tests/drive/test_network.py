@@ -35,7 +35,7 @@ def talk(me: Any, before: Callable[[int], None] = lambda step: None) -> Any:
     return total
 
 
-MANIFEST = Manifest("test", "", 64, 1, 1, (), (8 * 3 * COUNT, 8 * COUNT), (8 * 3 * COUNT,))
+MANIFEST = Manifest("test", "", 1, 1, (), (8 * 3 * COUNT, 8 * COUNT), (8 * 3 * COUNT,))
 
 
 def run_both(

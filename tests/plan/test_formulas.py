@@ -25,17 +25,13 @@ def w(bits: int) -> int:
 
 
 def opened(table: Table) -> int:
-    """T: bytes of a look-up's openings, of one element, but for the value itself."""
-    return sum(w(bits) for bits in index_bits(table))
+    """Bytes of a look-up's opened index, of one element."""
+    return w(table.bits)
 
 
 def keys(table: Table) -> int:
-    """G: bytes of a look-up's point functions."""
-    return sum(17 * bits + 16 for bits in index_bits(table))
-
-
-def index_bits(table: Table) -> list[int]:
-    return [table.bits, *(check.bits for check in table.checks)]
+    """Bytes of a look-up's point function: a value word at every level."""
+    return 33 * table.bits
 
 
 def plus(*costs: Cost) -> Cost:
@@ -116,9 +112,7 @@ def by_formula(net: SecureBert) -> Cost:
             feedforward(x.feedforward, n, d, config.intermediate_size),
             norm(x.feedforward_norm, n, d),
         ]
-        checks += rows * len(index_bits(x.attention.table))
-        checks += n * len(index_bits(x.attention_norm.table))
-        checks += n * len(index_bits(x.feedforward_norm.table))
+        checks += rows + 2 * n
     labels = len(config.labels)
     return plus(*layers, ends(scales, net.batch, d, labels, checks.bit_length()))
 

@@ -161,7 +161,7 @@ def test_streamed_is_what_is_dealt_in_one_go(
         for role, materials in taken.items():
             fields = [
                 bytes(materials[index]._received[f.name])
-                for f in manifest.specs[index].fields(role, manifest.ring_bits)
+                for f in manifest.specs[index].fields(role)
                 if f.source is Source.DEALT
             ]
             assert fields == [bytes(part) for part in dealt[role]]

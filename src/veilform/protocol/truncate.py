@@ -32,8 +32,10 @@ def drop(
     """x >> shift or one more, in the ring of ``bits`` bits; by default x.bits - shift.
 
     Raises:
-        ValueError: the ring has more than x.bits - shift bits.
+        ValueError: the ring has more than x.bits - shift bits, or nothing is to be dropped.
     """
+    if shift < 1:
+        raise ValueError("at least one bit is dropped; to read a value in a smaller ring, narrow it")
     view = Drop(x.bits, shift)
     share = view.apply(x.share)
     if me.lead:
