@@ -9,7 +9,7 @@ from veilform.errors import RangeError
 from veilform.ring import Words
 
 LIMIT_BITS = 62
-"""Every signed value that a truncation may see lies in (-2^62, 2^62)."""
+"""Every signed value lies in (-2^62, 2^62), in whatever ring."""
 
 
 def encode(values: npt.ArrayLike, scale: int) -> Words:

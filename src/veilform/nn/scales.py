@@ -1,7 +1,7 @@
 """Fixed-point scales of a model's wires, as one table of whole numbers that both parties hold.
 
-A scale is a count of fraction bits. A shift is the number of bits that an opening or a truncation
-drops. Ranges are in units of the wire's integers. Everything here is public: it follows from the
+A scale is a count of fraction bits. A shift is a number of bits that are dropped. A ring is given by
+its bits. Ranges are in units of the wire's integers. Everything here is public: it follows from the
 architecture, the calibrated ranges, and bounds on the weights rounded up to powers of two.
 """
 
@@ -22,7 +22,7 @@ WEIGHT = 13
 WORDS = 16
 """Scale of a private embedding's rows."""
 SCORE = 10
-"""Scale of an attention score once truncated."""
+"""Scale of an attention score once bits are dropped."""
 NUMERATOR = 9
 """Scale of a squared score, as it weighs the values."""
 RECIPROCAL_TOLERANCE, ROOT_TOLERANCE = 0.002, 0.0005
