@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | train-env | clean          (PYTHON=python3.12 picks another Python)
+# make demo | test | lint | bench | bench-figures | train-env | clean   (PYTHON=... picks another one)
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What an installed copy depends on. Python sources are not among it: the install is editable.
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(wildcard native/*.cpp native/*.hpp)
 
-.PHONY: demo install dev train-env test lint format bench clean
+.PHONY: demo install dev train-env test lint format bench bench-figures clean
 .DELETE_ON_ERROR:
 
 demo: install
@@ -48,8 +48,23 @@ format: dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Some minutes on two cores; nothing in bench/results changes. The full sizes of growth.py take an
+# hour; peers.py needs other systems installed, and says which.
 bench: dev
-	@set -e; for script in $(wildcard bench/*.py); do echo "== $$script"; $(BIN)/python $$script; done
+	$(BIN)/python bench/costs.py --check
+	$(BIN)/python bench/page.py --check
+	$(BIN)/python bench/kernels.py
+	$(BIN)/python bench/truncation.py --count 1000000
+	$(BIN)/python bench/latency.py --rounds 5
+	$(BIN)/python bench/agreement.py --count 50
+	$(BIN)/python bench/growth.py --quick
+	$(BIN)/python bench/netem.py --runs 3
+	$(BIN)/python bench/peers.py
+
+bench-figures: dev
+	$(PIP) install --editable '.[bench]'
+	$(BIN)/python bench/plots.py
+	$(BIN)/python bench/page.py
 
 clean:
 	rm -rf build dist $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -1,12 +1,12 @@
-"""Inference over a real shaped network, beside the shaping inside the transport.
+"""Inference over slower links: shaped inside the transport, and over a real shaped network.
 
     python bench/netem.py                                  a table
     python bench/netem.py --json bench/results/netem.json  and the figures as JSON
 
-Needs root on Linux, with iproute2: it makes two network namespaces, the client in one, server and
-dealer in the other. Between them is a veth pair with netem for delay and bandwidth; if the kernel
-has no netem, two TUN devices and a process that delays packets (bench/relay.py). It says which,
-and what was refused. Where none of it can be had it says so, and ends without an error.
+The network needs root on Linux, and iproute2. It is two network namespaces, the client in one,
+server and dealer in the other, and between them a veth pair with netem for delay and bandwidth; if
+the kernel has no netem, two TUN devices and a process that delays packets (bench/relay.py). It says
+which, and what was refused; where none of it can be had, only the transport's shaping is measured.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from typing import Any
 
 import relay
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 from veilform.bench import machine
 from veilform.bench.inference import Setting, measure
-from veilform.bench.presets import preset
-from veilform.transport.links import Link, named
+from veilform.bench.presets import ModelShape, preset
+from veilform.transport.links import LOOPBACK, PRESETS, Link, named
 
 PARTIES, CLIENT = "veilform-parties", "veilform-client"
 PARTIES_AT, CLIENT_AT = "10.77.0.1", "10.77.0.2"
-SHOWN = ("online_seconds", "online_seconds_range", "offline_seconds", "messages")
-BYTES = ("bytes_client_to_server", "bytes_server_to_client")
+SHOWN = ("online_seconds", "best_online_seconds", "offline_seconds", "messages")
 
 KNOCK = f"""
 import socket, time
@@ -132,42 +132,45 @@ def round_trip_ms() -> float:
     return round(1e3 * float(sh(*within(CLIENT), sys.executable, "-c", KNOCK)), 2)
 
 
-def compare(name: str, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def over_network(
+    name: str, shape: ModelShape, options: argparse.Namespace, status: Status, refused: list[str]
+) -> dict[str, Any] | None:
+    """Figures over a real shaped network, made in the first way that the system allows."""
+    link = named(name)
+    setting = Setting(
+        shape, options.seq, runs=options.runs, host=PARTIES_AT,
+        parties_within=within(PARTIES), client_within=within(CLIENT),
+    )  # fmt: skip
+    for way, make in (("netem", by_netem), ("relay", by_relay)):
+        try:
+            with namespaces(), make(link):
+                round_trip = round_trip_ms()
+                figures = measure(setting, progress=lambda t: status.update(f"network: {t}"))
+                return {"by": way, "round_trip_ms": round_trip} | {k: figures[k] for k in SHOWN}
+        except Refused as refusal:
+            refused.append(str(refusal))
+    return None
+
+
+def compare(name: str, options: argparse.Namespace, status: Status) -> dict[str, Any]:
     """One link: over the network, and inside the transport."""
     shape, link = preset(options.shape), named(name)
-    row: dict[str, Any] = {"link": name, "refused": []}
-    with console.status("") as status, namespaces():
-        for way, make in (("netem", by_netem), ("relay", by_relay)):
-            try:
-                with make(link):
-                    row["round_trip_ms"] = round_trip_ms()
-                    setting = Setting(
-                        shape, options.seq, runs=options.runs, host=PARTIES_AT,
-                        parties_within=within(PARTIES), client_within=within(CLIENT),
-                    )  # fmt: skip
-                    figures = measure(
-                        setting, progress=lambda t: status.update(f"{name}, network: {t}")
-                    )
-                row["network"] = {"by": way, **{key: figures[key] for key in SHOWN}}
-                break
-            except Refused as refusal:
-                row["refused"].append(str(refusal))
-    if "network" not in row:
-        raise Refused("; ".join(row["refused"]))
-    with console.status("") as status:
-        setting = Setting(shape, options.seq, link=name, runs=options.runs)
-        figures = measure(setting, progress=lambda t: status.update(f"{name}, transport: {t}"))
-        row["transport"] = {key: figures[key] for key in SHOWN}
-        setting = Setting(shape, options.seq, runs=options.runs)
-        status.update(f"{name}: without a link")
-        row["loopback_online_seconds"] = measure(setting)["online_seconds"]
-    sent = sum(figures[key] for key in BYTES)
-    row["least_seconds"] = round(
-        figures["messages"] * link.round_trip_s / 2 + 8 * sent / link.bandwidth_bits_per_s, 4
-    )
-    ratio = row["network"]["online_seconds"] / row["transport"]["online_seconds"]
-    row["network_over_transport"] = round(ratio, 3)
-    return row
+    refused = [problem()] if problem() else []
+    network = None
+    if link != LOOPBACK and not refused:
+        network = over_network(name, shape, options, status, refused)
+    setting = Setting(shape, options.seq, link=name, runs=options.runs)
+    figures = measure(setting, progress=lambda t: status.update(f"{name}, in the transport: {t}"))
+    del figures["machine"]
+    sent = figures["bytes_client_to_server"] + figures["bytes_server_to_client"]
+    least = figures["messages"] * link.round_trip_s / 2 + 8 * sent / link.bandwidth_bits_per_s
+    return {
+        "link": name,
+        "least_seconds": round(least, 4),
+        "transport": figures,
+        "network": network,
+        "refused": refused,
+    }
 
 
 def problem() -> str:
@@ -183,27 +186,23 @@ def main() -> None:
     parser.add_argument("--shape", default="minilm-l6")
     parser.add_argument("--seq", type=int, default=32)
     parser.add_argument("--runs", type=int, default=5, help="timed runs (default 5)")
-    parser.add_argument("--links", nargs="+", default=["lan", "wan"])
+    parser.add_argument("--links", nargs="+", default=list(PRESETS))
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    console = Console(stderr=True)
-    try:
-        if problem():
-            raise Refused(problem())
-        rows = [compare(name, options, console) for name in options.links]
-    except Refused as refusal:
-        print(f"skipped: {refusal}")
-        return
-    table = Table("link", "by", "round trip ms", "network s", "transport s", "ratio", "at least s")
+    with Console(stderr=True).status("") as status:
+        rows = [compare(name, options, status) for name in options.links]
+    table = Table("link", "at least s", "in the transport s", "network s", "network by")
     for row in rows:
+        network = row["network"]
         table.add_row(
-            row["link"], row["network"]["by"], str(row["round_trip_ms"]),
-            f"{row['network']['online_seconds']:.3f}", f"{row['transport']['online_seconds']:.3f}",
-            f"{row['network_over_transport']:.2f}", f"{row['least_seconds']:.3f}",
+            row["link"], f"{row['least_seconds']:.3f}",
+            f"{row['transport']['online_seconds']:.3f}",
+            f"{network['online_seconds']:.3f}" if network else "",
+            f"{network['by']}, {network['round_trip_ms']} ms" if network else "",
         )  # fmt: skip
-        for refused in row["refused"]:
-            print(f"{row['link']}: refused: {refused}")
     Console().print(table)
+    for refused in dict.fromkeys(each for row in rows for each in row["refused"]):
+        print(f"refused: {refused}")
     if options.json:
         document = {
             "command": "python " + " ".join(sys.argv),

@@ -97,7 +97,6 @@ def measure(options: argparse.Namespace, console: Console) -> Figures:
             raise SystemExit(f"{name}: {failed[name]}")
     return {
         "machine": machine.describe(),
-        "load_average": machine.load_average(),
         "seq": options.seq,
         "rounds": options.rounds,
         "runs_a_round": options.runs,

@@ -121,7 +121,7 @@ def _draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Float3
     if name.startswith(names.CLASSIFIER):
         return normal(2 / root)
     if names.QUERY in name or names.KEY in name:
-        return normal(1 / root)
+        return normal(0.8 / root)
     return normal(0.6 / root)
 
 

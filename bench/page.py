@@ -1,0 +1,162 @@
+"""Fills the tables of docs/benchmarks.md from bench/results/*.json, so that no figure can drift.
+
+    python bench/page.py            writes them into the page
+    python bench/page.py --check    fails if the page is not what would be written
+
+A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``. The text around is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "bench" / "results"
+MISSING = "Not measured yet."
+BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+Figures = dict[str, Any]
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table whose first column is text, the others numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def made_by(results: Figures) -> str:
+    """The command and the machine, as a line below a table."""
+    m = results["machine"]
+    return (
+        f"\n`{results['command']}`, on {m['processor']}, {m['cores']} cores, "
+        f"{m['memory_gb']:.0f} GB, {m['kernels']} kernels, {m['threads']} threads a process, "
+        f"Veilform {m['veilform']}; load average {m.get('load_average', 'unknown')}.\n"
+    )
+
+
+def picture(name: str, what: str) -> str:
+    """A picture of bench/plots.py."""
+    return f"![{what}](figures/{name}.png)\n"
+
+
+def growing(series: str, key: str) -> Callable[[Figures], str]:
+    """A table of one series of bench/growth.py."""
+
+    def table(results: Figures) -> str:
+        rows = []
+        for row in results.get(series, []):
+            online, offline, plain = (
+                row[f"{name}_seconds"] for name in ("online", "offline", "plain")
+            )
+            moved = row["bytes_client_to_server"] + row["bytes_server_to_client"]
+            rows.append(
+                [
+                    str(row[key]), f"{online:.3f}", f"{offline:.3f}", f"{plain:.4f}",
+                    f"{row['plain_exact_seconds']:.4f}", f"{online / plain:.0f}",
+                    f"{moved / 1e6:.1f}", f"{row['offline_bytes'] / 1e6:.1f}",
+                    str(row["messages"]), f"{row['peak_rss_mb']['server']:.0f}",
+                ]
+            )  # fmt: skip
+        backend = {"torch": "PyTorch", "numpy": "NumPy"}[results[series][0]["plain_backend"]]
+        head = [
+            key, "online s", "offline s", f"plain {backend} s", "plain with GELU, softmax s",
+            "online / plain", "online MB", "offline MB", "messages", "server MB of memory",
+        ]  # fmt: skip
+        return markdown(head, rows) + made_by(results)
+
+    return table
+
+
+def peers(results: Figures) -> str:
+    """One layer of Veilform beside the peers."""
+    ours = results["veilform"]
+    layer = ours["total_seconds_a_layer"]
+    rows = [
+        ["Veilform, one layer more", f"{layer:.3f}", "1.0", ""],
+        ["of it online", f"{ours['online_seconds_a_layer']:.3f}", "", ""],
+        [
+            "Veilform, one layer with entry, pooling and head",
+            f"{ours['total_seconds']:.3f}", f"{ours['total_seconds'] / layer:.1f}", "",
+        ],
+    ]  # fmt: skip
+    for peer in results["peers"]:
+        name = f"{peer['peer']} {peer['version']}"
+        ratio = f"{peer['times_our_total_a_layer']:.1f}"
+        rows.append([name, f"{peer['seconds']:.3f}", ratio, f"{peer['max_error']:.2g}"])
+    head = [f"{results['seq']} tokens", "seconds", "times Veilform's layer", "largest error"]
+    drawn = picture("peers", "One encoder layer beside other systems")
+    return markdown(head, rows) + made_by(results) + "\n" + drawn
+
+
+def links(results: Figures) -> str:
+    """Online seconds over each link."""
+    rows = []
+    for row in results["links"]:
+        network = row["network"]
+        rows.append(
+            [
+                row["link"],
+                f"{row['least_seconds']:.3f}",
+                f"{row['transport']['online_seconds']:.3f}",
+                f"{network['online_seconds']:.3f}" if network else "",
+                f"{network['round_trip_ms']:.1f}" if network else "",
+                network["by"] if network else "",
+            ]
+        )
+    head = [
+        "link", "delays and bandwidth alone, s", "shaped in the transport, s", "real network, s",
+        "its round trip, ms", "made by",
+    ]  # fmt: skip
+    refused = dict.fromkeys(each for row in results["links"] for each in row["refused"])
+    said = "".join(f"\nRefused by this kernel: `{each}`\n" for each in refused)
+    drawn = picture("links", "Online seconds over each link")
+    return markdown(head, rows) + said + made_by(results) + "\n" + drawn
+
+
+def growth(results: Figures) -> str:
+    """The picture of all series."""
+    return picture("growth", "Growth with text, layers and batch")
+
+
+TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
+    "growth": ("growth", growth),
+    "sequence": ("growth", growing("sequence", "seq")),
+    "layers": ("growth", growing("layers", "layers")),
+    "batch": ("growth", growing("batch", "batch")),
+    "peers": ("peers", peers),
+    "links": ("netem", links),
+}
+
+
+def filled(page: str) -> str:
+    """The page with every table as its results say."""
+
+    def fill(block: re.Match[str]) -> str:
+        source, table = TABLES[block[2]]
+        path = RESULTS / f"{source}.json"
+        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        known = block[2] not in ("sequence", "layers", "batch") or results.get(block[2])
+        content = table(results) if results and known else MISSING + "\n"
+        return f"{block[1]}\n{content}\n{block[3]}"
+
+    return BLOCK.sub(fill, page)
+
+
+def main() -> int:
+    page = PAGE.read_text(encoding="utf-8")
+    text = filled(page)
+    if "--check" in sys.argv[1:]:
+        print(f"{PAGE.name} is {'up to date' if page == text else 'stale: run bench/page.py'}")
+        return 0 if page == text else 1
+    PAGE.write_text(text, encoding="utf-8")
+    print(f"wrote {PAGE.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
