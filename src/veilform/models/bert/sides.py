@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from veilform import fixed, prg
+from veilform import fixed, memory, prg
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.weights import dealer_part
 from veilform.drive.trace import Trace, trace
@@ -141,6 +141,8 @@ class ServerSide(Side):
         # positions in its bias as there are: the longest has them all.
         arrays = ring_arrays(config, tensors, planned[-1], private_embedding)
         self._packed = server_weights(arrays)
+        del tensors, arrays
+        memory.trim()
 
     def server_weights(self, length: int) -> ServerWeights:
         """Packed weights, and the biases for one length."""
@@ -166,6 +168,7 @@ class ServerSide(Side):
         ):
             if not is_bias:
                 yield dealer_part(seed, name, words)
+        memory.trim()
 
     @property
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
