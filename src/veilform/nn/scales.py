@@ -1,8 +1,8 @@
 """Fixed-point scales of a model's wires, as one table of whole numbers that both parties hold.
 
-A scale is a count of fraction bits. A shift is a number of bits that are dropped. A ring is given by
-its bits. Ranges are in units of the wire's integers. Everything here is public: it follows from the
-architecture, the calibrated ranges, and bounds on the weights rounded up to powers of two.
+A scale is a count of fraction bits. A shift is a number of bits that are dropped. A ring is given
+by its bits. Ranges are in units of the wire's integers. Everything here is public: it follows from
+the architecture, the calibrated ranges, and bounds on the weights rounded up to powers of two.
 """
 
 from __future__ import annotations

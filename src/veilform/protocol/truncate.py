@@ -35,7 +35,7 @@ def drop(
         ValueError: the ring has more than x.bits - shift bits, or nothing is to be dropped.
     """
     if shift < 1:
-        raise ValueError("at least one bit is dropped; to read a value in a smaller ring, narrow it")
+        raise ValueError("no bit is to be dropped; a smaller ring is reached by narrowed()")
     view = Drop(x.bits, shift)
     share = view.apply(x.share)
     if me.lead:
