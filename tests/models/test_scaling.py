@@ -45,7 +45,7 @@ RANGE = st.tuples(sizes(0.01, 100), sizes(1, 300)).map(lambda r: Range(r[0], r[0
 def end(table: Table, window: Window, cells: int) -> float:
     """So many cells beyond the range's end: what an input may be while no flag is raised."""
     start = window.highest if cells > 0 else window.lowest
-    return ((start * table.multiplier >> table.low) + cells) * 2.0**table.low / table.multiplier
+    return ((start >> table.low) + cells) * 2.0**table.low
 
 
 @checked(400)

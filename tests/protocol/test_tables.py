@@ -20,14 +20,15 @@ def index(table: Table, x: int, carry: int) -> int:
 
 
 def starts(table: Table, i: int) -> Iterator[int]:
-    """Where a segment that holds index i may start: of every length, the first and last place."""
-    first, last, fine, _, _ = table.segments
+    """Where a segment that holds index i may start: of every length, once in every row."""
+    first, last, fine, grid, _ = table.segments
     for bits in range(table.bits):
         length = 1 << bits
         lowest = max(i - length + 1, first, length << fine)
         highest = min(i, last - length + 1)
         if lowest <= highest:
-            yield from {lowest, (lowest + highest) // 2, highest}
+            row = max(1, 1 << (lowest.bit_length() - 1 - grid))
+            yield from {*range(lowest, highest, row), highest}
 
 
 def answers(table: Table, x: int) -> Iterator[float | None]:
