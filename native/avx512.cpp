@@ -16,6 +16,6 @@ using Product = Gemm<Avx512<Low64>>;
 }  // namespace
 
 const Ops avx512_ops = {Product::kNr, kRowBlock, Product::kScratch, Product::run, Product::pack,
-                        share,        square,    product};
+                        share, square, mix, product, centre};
 
 }  // namespace veilform

@@ -100,6 +100,37 @@ void elementwise(std::size_t threads, std::size_t size, const Function& function
   });
 }
 
+void mix(int path, std::size_t threads, Flat out, Any a, Any b, bool negate_a, bool negate_b,
+         u64 plus, unsigned bits, unsigned right, u64 then, unsigned left) {
+  require(bits >= 1 && bits <= 64 && right < 64 && left < 64, "a ring or shift is out of range");
+  const Ops& kernel = ops_of(path);
+  const std::size_t size = out.size();
+  const Operand oa = operand(a, size), ob = operand(b, size, 1, true);
+  require(oa.width == 8 && (ob.width == 8 || ob.width == 0), "an operand has another type");
+  const Mix mix{static_cast<const u64*>(oa.data),
+                ob.width ? static_cast<const u64*>(ob.data) : nullptr,
+                negate_a,
+                negate_b,
+                plus,
+                bits,
+                right,
+                then,
+                left};
+  elementwise(threads, size, [&](std::size_t first, std::size_t end) {
+    kernel.mix(out.data(), mix, first, end);
+  });
+}
+
+void centre(int path, std::size_t threads, Out<u64, 2> out, In<u64, 2> x) {
+  require(out.shape(0) == x.shape(0) && out.shape(1) == x.shape(1), "centre keeps the shape");
+  const Ops& kernel = ops_of(path);
+  const std::size_t rows = x.shape(0), d = x.shape(1), step = kWordGrain / (d + 1) + 1;
+  nb::gil_scoped_release unlocked;
+  parallel_for(ceil_div(rows, step), threads, [&](std::size_t task) {
+    kernel.centre(out.data(), x.data(), d, task * step, std::min(rows, (task + 1) * step));
+  });
+}
+
 void opened_share(int path, std::size_t threads, Flat out, Any y, unsigned t, unsigned bits,
                   bool lead, Any q, Any h) {
   check_opened(t, bits);
@@ -262,6 +293,9 @@ NB_MODULE(_native, m) {
   m.def("pack", &pack);
   m.def("matmul_packed", &matmul_packed);
   // None is allowed where a term may be absent.
+  m.def("mix", &mix, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(),
+        nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg());
+  m.def("centre", &centre);
   m.def("opened_share", &opened_share, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
   m.def("opened_square", &opened_square, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),

@@ -127,5 +127,35 @@ void product(u64* out, const Opened& a, const Opened& b, unsigned bits, bool lea
   }
 }
 
+template <bool B>
+void mix_loop(u64* out, const Mix& m, u64 sign_a, u64 sign_b, std::size_t first,
+              std::size_t end) {
+  // -x = (x xor -1) + 1: the ones are in `plus`.
+  const u64 mask = ring_mask(m.bits), plus = m.plus - sign_a - (B ? sign_b : 0);
+  for (std::size_t i = first; i < end; ++i) {
+    u64 word = (m.a[i] ^ sign_a) + plus;
+    if (B) word += m.b[i] ^ sign_b;
+    out[i] = (((word & mask) >> m.right) + m.then) << m.left;
+  }
+}
+
+void mix(u64* out, const Mix& m, std::size_t first, std::size_t end) {
+  const u64 sign_a = m.negate_a ? ~u64{0} : 0, sign_b = m.negate_b ? ~u64{0} : 0;
+  if (m.b)
+    mix_loop<true>(out, m, sign_a, sign_b, first, end);
+  else
+    mix_loop<false>(out, m, sign_a, sign_b, first, end);
+}
+
+void centre(u64* out, const u64* x, std::size_t d, std::size_t first, std::size_t end) {
+  for (std::size_t row = first; row < end; ++row) {
+    const u64* in = x + row * d;
+    u64* to = out + row * d;
+    u64 sum = 0;
+    for (std::size_t i = 0; i < d; ++i) sum += in[i];
+    for (std::size_t i = 0; i < d; ++i) to[i] = in[i] * d - sum;
+  }
+}
+
 }  // namespace
 }  // namespace veilform

@@ -35,6 +35,17 @@ struct ProductTerms {
   Operand qa, ha, qb, hb, qaqb, qahb, haqb, hahb;
 };
 
+// ((((a + b + plus) mod 2^bits) >> right) + then) << left, with b optional and either negated.
+struct Mix {
+  const u64* a;
+  const u64* b;  // or null
+  bool negate_a, negate_b;
+  u64 plus;
+  unsigned bits, right;
+  u64 then;
+  unsigned left;
+};
+
 // A product of a row block of A by a run of column panels of B.
 struct GemmTask {
   const u64* a;      // first row of the block; rows are lda words apart
@@ -66,8 +77,11 @@ struct Ops {
                 const Operand& h, std::size_t first, std::size_t end);
   void (*square)(u64* out, const Opened& y, unsigned bits, bool lead, const SquareTerms& terms,
                  std::size_t first, std::size_t end);
+  void (*mix)(u64* out, const Mix& mix, std::size_t first, std::size_t end);
   void (*product)(u64* out, const Opened& a, const Opened& b, unsigned bits, bool lead,
                   const ProductTerms& terms, std::size_t first, std::size_t end);
+  // Rows first .. end of (rows, d): d x - sum(x).
+  void (*centre)(u64* out, const u64* x, std::size_t d, std::size_t first, std::size_t end);
 };
 
 // Keys first .. end of a batch of K point functions on n bits. `aes` is three AES-128 keys: left,

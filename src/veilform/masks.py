@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from veilform.ring import Words, reduce
+from veilform import kernels
+from veilform.ring import Words
 
 ArrayT = TypeVar("ArrayT", bound=Any)
 
@@ -56,7 +57,9 @@ class Centre(View, frozen=True, tag="centre"):
     """d x - sum(x) over the last axis of length d: d times the centred row, without a division."""
 
     def apply(self, x: ArrayT) -> ArrayT:
-        return x * np.uint64(x.shape[-1]) - x.sum(-1, keepdims=True)
+        if isinstance(x, np.ndarray):
+            return kernels.centre(x)  # type: ignore[return-value]
+        return x
 
 
 class Row(View, frozen=True, tag="row"):
@@ -75,8 +78,9 @@ class Drop(View, frozen=True, tag="drop"):
     shift: int
 
     def apply(self, x: ArrayT) -> ArrayT:
-        out: ArrayT = reduce(x, self.bits) >> np.uint64(self.shift)
-        return out
+        if isinstance(x, np.ndarray):
+            return kernels.mix(x, bits=self.bits, right=self.shift)  # type: ignore[return-value]
+        return x
 
 
 AnyView = Columns | Heads | Transpose | Centre | Row | Drop

@@ -28,6 +28,9 @@ from veilform.words import packed_size
 class ShapeParty(Party):
     """A party that computes shapes."""
 
+    def mix(self, a: Array, b: Array | None = None, **how: Any) -> Array:
+        return a
+
     def _matmul(self, a: Array, b: Any, bits: int, onto: Array | None) -> Array:
         return Abstract((*a.shape[:-1], b.shape[-1]))
 

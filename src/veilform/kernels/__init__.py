@@ -34,11 +34,13 @@ __all__ = [
     "PackedMatrix",
     "Segments",
     "available",
+    "centre",
     "dpf_generate",
     "dpf_lookup",
     "dpf_segments",
     "info",
     "matmul",
+    "mix",
     "opened_product",
     "opened_share",
     "opened_square",
@@ -61,6 +63,49 @@ def _narrow_like(name: str, array: Any, expected: tuple[int, ...]) -> Any:
     array = _check.narrow(name, array)
     _check.shape(name, array, expected)
     return array
+
+
+def mix(
+    a: U64, b: U64 | None = None, *, negate_a: bool = False, negate_b: bool = False, plus: int = 0,
+    bits: int = 64, right: int = 0, then: int = 0, left: int = 0,
+) -> U64:  # fmt: skip
+    """((((a + b + plus) mod 2^bits) >> right) + then) << left  mod 2^64, in one pass.
+
+    b has a's shape, or is left out; either may be negated.
+
+    Raises:
+        ValueError: wrong dtypes or shapes, or a shift outside 0 .. 63.
+    """
+    a = _check.words("a", a)
+    b = None if b is None else _like("b", b, a.shape)
+    _check.modulus(bits)
+    if not (0 <= right < 64 and 0 <= left < 64):
+        raise ValueError(f"shifts by {right} and {left}, but a word has 64 bits")
+    plus, then = plus % 2**64, then % 2**64
+    at = selected()
+    if at.native is None:
+        return reference.mix(a, b, negate_a, negate_b, plus, bits, right, then, left)
+    out = np.empty_like(a)
+    at.native.mix(at.code, at.threads, out, a, b, negate_a, negate_b, plus, bits, right, then, left)
+    return out
+
+
+def centre(x: U64) -> U64:
+    """d x - sum(x) over the last axis, of length d, mod 2^64.
+
+    Raises:
+        ValueError: a wrong dtype, or no axis.
+    """
+    x = _check.words("x", x)
+    if not x.ndim or not x.size:
+        raise ValueError(f"rows are centred, not an array of shape {x.shape}")
+    at = selected()
+    if at.native is None:
+        return reference.centre(x)
+    out = np.empty_like(x)
+    d = x.shape[-1]
+    at.native.centre(at.code, at.threads, out.reshape(-1, d), x.reshape(-1, d))
+    return out
 
 
 def opened_share(y: U64, t: int, bits: int, lead: bool, q: U64, h: Any) -> U64:

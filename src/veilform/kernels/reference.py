@@ -54,6 +54,23 @@ def _times_g(x: Any, positive: U64, t: int, bits: int) -> Any:
     return (x.astype(np.uint64) * positive) << np.uint64(shift)
 
 
+def mix(
+    a: U64, b: U64 | None, negate_a: bool, negate_b: bool, plus: int, bits: int, right: int,
+    then: int, left: int,
+) -> U64:  # fmt: skip
+    """((((a + b + plus) mod 2^bits) >> right) + then) << left."""
+    out = (-a if negate_a else a) + np.uint64(plus)
+    if b is not None:
+        out = out - b if negate_b else out + b
+    out = ((out & np.uint64(2**bits - 1)) >> np.uint64(right)) + np.uint64(then)
+    return out << np.uint64(left)
+
+
+def centre(x: U64) -> U64:
+    """d x - sum(x)."""
+    return x * np.uint64(x.shape[-1]) - x.sum(-1, keepdims=True)
+
+
 def opened_share(y: U64, t: int, bits: int, lead: bool, q: U64, h: Any) -> U64:
     """Lead p - q + g h."""
     p, positive = _public(y, t, bits)

@@ -19,7 +19,6 @@ from veilform.masks import MaskRef
 from veilform.protocol.cost import Cost, dealt, declares
 from veilform.protocol.effects import Protocol, Take
 from veilform.protocol.party import Party
-from veilform.ring import reduce
 from veilform.roles import CLIENT, SERVER
 from veilform.values import Array, Preshared, Weight
 
@@ -60,9 +59,9 @@ def linear(me: Party, terms: Terms, bits: int, bias: Array | None = None) -> Pro
     taken = yield Take(specs.Linear(name, shape, bits, described))
     if me.role is CLIENT:
         return Preshared(taken["mask"], MaskRef(name), bits)
-    z = taken["correction"] - taken["share"]
+    z = me.mix(taken["correction"], taken["share"], negate_b=True)
     if bias is not None:
         z += bias
     for x, weight in terms:
         z = me.apply(x.share, weight, bits, z)
-    return Preshared(reduce(z, bits), MaskRef(name), bits)
+    return Preshared(z, MaskRef(name), bits)

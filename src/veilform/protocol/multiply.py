@@ -13,7 +13,6 @@ from veilform.correlation import specs
 from veilform.protocol.cost import Cost, dealt, declares
 from veilform.protocol.effects import Protocol, Take
 from veilform.protocol.party import Party
-from veilform.ring import reduce
 from veilform.roles import CLIENT, SERVER
 from veilform.values import Additive, Array, Opened
 
@@ -87,4 +86,4 @@ def matmul(me: Party, a: Opened, b: Opened) -> Protocol[Additive]:
     if me.lead:
         mask = mask - right
     crossed: Array = me.matmul(a.q, right, bits, me.matmul(a.y, mask, bits))
-    return Additive(reduce(taken["product"] - crossed, bits), bits)
+    return Additive(me.mix(taken["product"], crossed, negate_b=True), bits)

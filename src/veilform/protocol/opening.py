@@ -42,20 +42,21 @@ def open_value(me: Party, x: Additive | Preshared, bits: int | None = None) -> P
     senders = (SERVER,) if preshared else BOTH
     source = x.mask if isinstance(x, Preshared) else None
     taken = yield Take(specs.Open(name, x.shape, width, bits, senders, source))
+    shift = WORD - width if lifts else 0
     if preshared and me.role is CLIENT:
-        y = yield Transfer(x.shape, width, senders)
-        q = np.uint64(0) - x.share
+        theirs = yield Transfer(x.shape, width, senders)
+        y = me.mix(theirs, left=shift) if lifts else theirs
+        rho = None if lifts else me.mix(x.share, negate_a=True)
     else:
-        mine = x.share + taken["rho"]
-        if lifts and me.lead:
-            mine = mine + offset(width)
+        rho = taken["rho"]
+        mine = me.mix(x.share, rho, plus=int(offset(width)) if lifts and me.lead else 0, bits=width)
         theirs = yield Transfer(x.shape, width, senders, mine)
-        y = mine if preshared else mine + theirs
-        q = taken["rho"]
+        y = mine
+        if lifts or not preshared:
+            y = me.mix(mine, None if preshared else theirs, bits=width, left=shift)
     if not lifts:
-        return Opened(name, reduce(y, width), 0, q, None, width)
-    shift = WORD - width
-    return Opened(name, y << np.uint64(shift), shift, taken["q"], taken["h"], bits)
+        return Opened(name, y, 0, rho, None, width)
+    return Opened(name, y, shift, taken["q"], taken["h"], bits)
 
 
 class Index(NamedTuple):

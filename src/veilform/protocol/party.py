@@ -36,6 +36,10 @@ class Party:
         self._names[kind] = number + 1
         return f"{kind}:{number}"
 
+    def mix(self, a: Array, b: Array | None = None, **how: Any) -> Array:
+        """Sums, reductions and shifts of words in one pass: see ``kernels.mix``."""
+        return kernels.mix(a, b, **how)
+
     def matmul(self, a: Array, b: Any, bits: int, onto: Array | None = None) -> Array:
         """(..., m, k) by (..., k, n), or by a packed weight, mod 2^bits.
 

@@ -27,10 +27,10 @@ def preshare(me: Party, x: Additive) -> Protocol[Preshared]:
     taken = yield Take(specs.Preshare(name, x.shape, x.bits))
     if me.role is CLIENT:
         r = taken["mask"]
-        yield Transfer(x.shape, x.bits, (CLIENT,), x.share - r)
+        yield Transfer(x.shape, x.bits, (CLIENT,), me.mix(x.share, r, negate_b=True))
         return Preshared(r, MaskRef(name), x.bits)
     masked = yield Transfer(x.shape, x.bits, (CLIENT,))
-    return Preshared(reduce(masked + x.share, x.bits), MaskRef(name), x.bits)
+    return Preshared(me.mix(masked, x.share, bits=x.bits), MaskRef(name), x.bits)
 
 
 def _mask_private_cost(me: Party, value: Array | None, shape: tuple[int, ...], bits: int) -> Cost:

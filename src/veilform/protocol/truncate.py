@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import overload
 
-import numpy as np
-
 from veilform.masks import Drop
 from veilform.protocol.party import Party
 from veilform.values import Additive, Preshared
@@ -36,11 +34,8 @@ def drop(
     """
     if shift < 1:
         raise ValueError("no bit is to be dropped; a smaller ring is reached by narrowed()")
-    view = Drop(x.bits, shift)
-    share = view.apply(x.share)
-    if me.lead:
-        share = share + np.uint64(1)
-    left = x.bits - shift
+    view, left = Drop(x.bits, shift), x.bits - shift
+    share = me.mix(x.share, bits=x.bits, right=shift, then=int(me.lead))
     out = (
         Preshared(share, x.mask.through(view), left)
         if isinstance(x, Preshared)
