@@ -1,11 +1,14 @@
-// Bindings of words as bytes, and of words drawn from AES-CTR. As in bindings.cpp, every size is
+// Bindings of words as bytes, of words drawn from AES-CTR, and of checksums. As in bindings.cpp, every size is
 // checked again here.
 #include "bind_words.hpp"
 
 #include <nanobind/ndarray.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <exception>
 
 #include "cpu.hpp"
@@ -73,12 +76,42 @@ void draw(int path, std::size_t threads, nb::bytes key, unsigned bits, Out<u64> 
   });
 }
 
+std::uint32_t crc32c(int path, In<u8> data, std::uint32_t before) {
+  const CrcFn crc = crc_fn(path);
+  nb::gil_scoped_release unlocked;
+  return crc(before, data.data(), data.size());
+}
+
+// Has the pages of mapped bytes in memory, so that touching them cannot end the process. Returns 0,
+// or the error's number; 0 too where the system cannot do it.
+int bring_in(In<u8> data) {
+#ifdef __linux__
+#ifndef MADV_POPULATE_READ
+  constexpr int MADV_POPULATE_READ = 22;  // since Linux 5.14
+#endif
+  nb::gil_scoped_release unlocked;
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto start = reinterpret_cast<std::uintptr_t>(data.data());
+  const std::uintptr_t first = start / page * page;
+  int result = 0;
+  do {
+    result = madvise(reinterpret_cast<void*>(first), start + data.size() - first, MADV_POPULATE_READ);
+  } while (result != 0 && errno == EINTR);
+  return result == 0 || errno == EINVAL ? 0 : errno;
+#else
+  (void)data;
+  return 0;
+#endif
+}
+
 }  // namespace
 
 void bind_words(nb::module_& m) {
   m.def("to_bytes", &to_bytes);
   m.def("from_bytes", &from_bytes);
   m.def("draw", &draw);
+  m.def("crc32c", &crc32c);
+  m.def("bring_in", &bring_in);
 }
 
 }  // namespace veilform

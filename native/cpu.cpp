@@ -11,6 +11,7 @@ Cpu detect_cpu() {
 #ifdef VEILFORM_X86
   // These builtins also ask whether the operating system saves the wide registers.
   __builtin_cpu_init();
+  cpu.sse42 = __builtin_cpu_supports("sse4.2");
   cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
              __builtin_cpu_supports("bmi2");
   cpu.avx512 = cpu.avx2 && __builtin_cpu_supports("avx512f") &&
@@ -83,6 +84,15 @@ CtrFn ctr_fn(int path) {
 #endif
   (void)path;
   return nullptr;
+}
+
+CrcFn crc_fn(int path) {
+#ifdef VEILFORM_X86
+  static const Cpu cpu = detect_cpu();
+  if (path != kPortable && cpu.sse42) return crc_sse42;
+#endif
+  (void)path;
+  return crc_portable;
 }
 
 }  // namespace veilform

@@ -1,12 +1,14 @@
 // What this CPU can do, and the kernels for it.
 #pragma once
 
+#include "crc.hpp"
 #include "ctr.hpp"
 #include "kernels.hpp"
 
 namespace veilform {
 
 struct Cpu {
+  bool sse42 = false;
   bool avx2 = false;         // AVX2, BMI, BMI2
   bool avx512 = false;       // AVX-512 F, DQ, BW, VL, and all of avx2
   bool avx512_ifma = false;
@@ -28,5 +30,6 @@ DpfGenerateFn dpf_generate_fn(int path);
 DpfLookupFn dpf_lookup_fn(int path);
 DpfSegmentsFn dpf_segments_fn(int path);
 CtrFn ctr_fn(int path);
+CrcFn crc_fn(int path);
 
 }  // namespace veilform

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from veilform.correlation import stockfile
 from veilform.correlation import store as store_module
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import Linear, Open, Preshare, Square, Term
@@ -23,6 +24,7 @@ from veilform.correlation.store import StockStore, new_id
 from veilform.errors import InputError, StockError
 from veilform.masks import MaskRef
 from veilform.roles import CLIENT, SERVER
+from veilform.words import unpack
 
 SEED = bytes(range(16))
 SPECS = (
@@ -261,6 +263,59 @@ def test_blocks_of_any_size_give_the_same_fields(
     found = used_up(store.claim(put(store), MANIFEST))
     for one, other in zip(found, expected, strict=True):
         assert {n: w.tolist() for n, w in one.items()} == {n: w.tolist() for n, w in other.items()}
+
+
+@pytest.fixture
+def long() -> Manifest:
+    """One whose stock has some hundred pages, in fields that end anywhere in a page."""
+    specs = (
+        *LINEAR[:1],
+        *(Linear(f"z{i}", (97, 101), 40, LINEAR[1].terms) for i in range(9)),
+    )
+    return msgspec.structs.replace(MANIFEST, specs=specs)
+
+
+@pytest.mark.parametrize("step", [1, 70_000])
+def test_pages_let_go_are_there_again(
+    store: StockStore, long: Manifest, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr("veilform.correlation.stockfile._STEP", step)
+    dealt, corrections = (os.urandom(n) for n in (long.dealt_bytes(SERVER), long.correction_bytes))
+    name = new_id()
+    store.put(name, long, SEED, [dealt], [corrections])
+    stock = store.claim(name, long)
+    taken = [(material, dict(material)) for material in map(stock.take, long.specs)]
+    size = 97 * 101 * 5
+    for i, (material, early) in enumerate(taken[1:]):
+        for field, data in (("share", dealt), ("correction", corrections)):
+            expected = unpack(data[i * size : (i + 1) * size], (97, 101), 40)
+            np.testing.assert_array_equal(early[field], expected)
+            np.testing.assert_array_equal(material[field], expected)
+
+
+def test_damage_shows_before_anything_of_its_block_is_taken(
+    store: StockStore, folder: Path, long: Manifest
+) -> None:
+    name = new_id()
+    dealt = bytearray(os.urandom(long.dealt_bytes(SERVER)))
+    store.put(name, long, SEED, [dealt], [bytes(long.correction_bytes)])
+    with (folder / f"{name}.stock").open("r+b") as file:
+        file.seek(stockfile.BODY + stockfile.BLOCK - 1)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([last ^ 1]))
+    stock = store.claim(name, long)
+    stock.take(long.specs[0])
+    with pytest.raises(StockError, match="is damaged; ask the dealer for a new one"):
+        stock.take(long.specs[1])
+
+
+def test_a_disk_that_fails_to_read(store: StockStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock = store.claim(put(store), MANIFEST)
+    stock.take(SPECS[0])
+    monkeypatch.setattr("veilform.correlation.stockfile.bring_in", lambda _: errno.EIO)
+    with pytest.raises(StockError, match="a stock cannot be read: Input/output error"):
+        stock.take(SPECS[1])
 
 
 def test_a_claimed_stock_has_no_name_any_more(store: StockStore, folder: Path) -> None:

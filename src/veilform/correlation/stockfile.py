@@ -1,15 +1,16 @@
 """The file of one stock: written in pieces as they come, read as a run needs it.
 
 Layout: the magic, the length of the header in 4 bytes, the header, zeros up to `BODY`; the dealt
-bytes, then the corrections, each in the manifest's order; then a checksum of 4 bytes for each block
-of `BLOCK` bytes of the dealt bytes and of the corrections. The header is written last.
+bytes, then the corrections, each in the manifest's order; then the CRC-32C, 4 bytes, of each
+block of `BLOCK` bytes of the dealt bytes and of the corrections. The header is written last.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
-import zlib
-from collections.abc import Generator, Iterator
+import struct
+from collections.abc import Iterator
 from typing import Annotated, BinaryIO, cast
 
 import msgspec
@@ -17,13 +18,15 @@ import msgspec
 from veilform.correlation.manifest import Manifest, layout
 from veilform.correlation.specs import Source
 from veilform.errors import StockError
+from veilform.kernels.checksum import bring_in, crc32c
 from veilform.roles import Role
 
 BODY = 1024
 BLOCK = 1 << 18
 DAMAGED = "is damaged; ask the dealer for a new one"
-_MAGIC = b"VEILSTK2"
+_MAGIC = b"VEILSTK3"
 _HEADER_AT = len(_MAGIC) + 4
+_STEP = 16 << 20
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +96,7 @@ class _Part:
     def _add(self, piece: memoryview, at: int) -> None:
         if self._failure is None and self._done + len(piece) <= self.size:
             before = self.checksums.pop() if at else 0
-            self.checksums.append(zlib.crc32(piece, before))
+            self.checksums.append(crc32c(piece, before))
             try:
                 _write_all(self._descriptor, piece, self._start + self._done)
             except OSError as error:
@@ -108,7 +111,11 @@ class _Part:
 
 
 class Outgoing:
-    """A whole stock file, of which no more than a block a part is in memory.
+    """A whole stock file, mapped: its bytes are handed out where they lie, and nothing is copied.
+
+    The descriptor is closed here; the file, once it has no name, ends with the last bytes handed
+    out. The map cannot shrink under its reader: its size is checked here, and no one else can reach
+    a file without a name.
 
     Raises:
         OSError: it cannot be read.
@@ -116,80 +123,92 @@ class Outgoing:
     """
 
     def __init__(self, descriptor: int, role: Role, manifest: Manifest) -> None:
-        self._descriptor, self._role, self._manifest = descriptor, role, manifest
-        start = os.pread(descriptor, BODY, 0)
-        size = int.from_bytes(start[len(_MAGIC) : _HEADER_AT], "little")
-        if start[: len(_MAGIC)] != _MAGIC or len(start) < BODY or any(start[_HEADER_AT + size :]):
-            raise StockError(DAMAGED)
+        self._role, self._manifest = role, manifest
         try:
-            header = msgspec.msgpack.decode(start[_HEADER_AT : _HEADER_AT + size], type=Header)
-        except (msgspec.MsgspecError, ValueError):  # of a text that is no UTF-8
-            raise StockError(DAMAGED) from None
-        if header.role is not role or header.manifest != manifest.digest:
-            raise StockError(
-                "was dealt for another model, input length or party; ask the dealer for one for "
-                "this run"
-            )
-        self._sizes = _sizes(role, manifest)
-        self._table = self._read_table(header)
+            start = os.pread(descriptor, BODY, 0)
+            header = _header(start)
+            if header.role is not role or header.manifest != manifest.digest:
+                raise StockError(
+                    "was dealt for another model, input length or party; ask the dealer for one "
+                    "for this run"
+                )
+            self._sizes = _sizes(role, manifest)
+            body = BODY + sum(self._sizes)
+            size = body + 4 * sum(map(_blocks, self._sizes))
+            # With one byte more, so that a longer file shows.
+            table = os.pread(descriptor, size - body + 1, body)
+            if len(table) != size - body or _checksum(header.seed, table) != header.checksum:
+                raise StockError(DAMAGED)
+            self._map = mmap.mmap(descriptor, size, mmap.MAP_PRIVATE, mmap.PROT_READ)
+        finally:
+            os.close(descriptor)
+        self._map.madvise(mmap.MADV_SEQUENTIAL)
+        self._table = struct.unpack(f"<{len(table) // 4}I", table)
         self.seed = header.seed
 
     def fields(self) -> Iterator[dict[str, memoryview]]:
-        """What was received for each spec, by field, each array in memory of its own.
+        """What was received for each spec, by field. Each array is a part of the file, read-only.
 
         Raises:
             StockError: the next of it is damaged, or cannot be read.
         """
         dealt, corrections = self._sizes
+        first = _blocks(dealt)
         sources = {
-            Source.DEALT: self._bytes(BODY, dealt, 0),
-            Source.CORRECTION: self._bytes(BODY + dealt, corrections, _blocks(dealt)),
+            Source.DEALT: _Mapped(self._map, BODY, dealt, self._table[:first]),
+            Source.CORRECTION: _Mapped(self._map, BODY + dealt, corrections, self._table[first:]),
         }
-        for source in sources.values():
-            next(source)
         for spec in self._manifest.specs:
             yield {
-                name: source.send(nbytes)
+                name: source.take(nbytes)
                 for kind, source in sources.items()
                 for name, nbytes in layout(spec, self._role, kind)
             }
 
-    def _bytes(self, start: int, size: int, first: int) -> Generator[memoryview, int, None]:
-        """Takes a number of bytes, and yields the next so many of a part of the file."""
-        block, done = memoryview(b""), 0
-        wanted = yield block
-        while True:
-            out = memoryview(bytearray(wanted))
-            rest = out
-            while rest:
-                if not block:
-                    block = self._block(start, size, done, first)
-                    done += len(block)
-                count = min(len(block), len(rest))
-                rest[:count] = block[:count]
-                rest, block = rest[count:], block[count:]
-            wanted = yield out
 
-    def _block(self, start: int, size: int, at: int, first: int) -> memoryview:
-        try:
-            block = os.pread(self._descriptor, min(BLOCK, size - at), start + at)
-        except OSError as error:
-            raise StockError(f"a stock cannot be read: {error.strerror}") from error
-        number = 4 * (first + at // BLOCK)
-        expected = int.from_bytes(self._table[number : number + 4], "little")
-        if not block or zlib.crc32(block) != expected:
+class _Mapped:
+    """A range of a mapped file, taken from its first byte on; each block is checked on the way.
+
+    The pages of what was taken are unmapped in steps of `_STEP` bytes, so that a process never
+    counts much of the file as its own. Bytes still in use then are mapped again by the system when
+    they are touched, from its cache.
+    """
+
+    def __init__(self, whole: mmap.mmap, start: int, size: int, table: tuple[int, ...]) -> None:
+        self._map, self._view = whole, memoryview(whole)[start : start + size]
+        self._start, self._table = start, table
+        self._taken = self._checked = 0
+        self._let_go = start // mmap.PAGESIZE * mmap.PAGESIZE
+
+    def take(self, size: int) -> memoryview:
+        if self._start + self._taken - self._let_go >= _STEP:
+            end = (self._start + self._taken) // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_DONTNEED, self._let_go, end - self._let_go)
+            self._let_go = end
+        first, self._taken = self._taken, self._taken + size
+        while self._checked < self._taken:
+            self._check()
+        return self._view[first : self._taken]
+
+    def _check(self) -> None:
+        """Checks the next block, which the system has by then in memory."""
+        block = self._view[self._checked : self._checked + BLOCK]
+        failure = bring_in(block)
+        if failure:
+            raise StockError(f"a stock cannot be read: {os.strerror(failure)}")
+        if not block or crc32c(block) != self._table[self._checked // BLOCK]:
             raise StockError(f"a stock {DAMAGED}")
-        return memoryview(block)
+        self._checked += len(block)
 
-    def _read_table(self, header: Header) -> bytes:
-        body = BODY + sum(self._sizes)
-        table = os.pread(self._descriptor, 4 * sum(map(_blocks, self._sizes)) + 1, body)
-        if len(table) % 4 or _checksum(header.seed, table) != header.checksum:
-            raise StockError(DAMAGED)
-        return table
 
-    def __del__(self) -> None:
-        os.close(self._descriptor)
+def _header(start: bytes) -> Header:
+    size = int.from_bytes(start[len(_MAGIC) : _HEADER_AT], "little")
+    if start[: len(_MAGIC)] != _MAGIC or len(start) < BODY or any(start[_HEADER_AT + size :]):
+        raise StockError(DAMAGED)
+    try:
+        return msgspec.msgpack.decode(start[_HEADER_AT : _HEADER_AT + size], type=Header)
+    except (msgspec.MsgspecError, ValueError):  # of a text that is no UTF-8
+        raise StockError(DAMAGED) from None
 
 
 def _sizes(role: Role, manifest: Manifest) -> tuple[int, int]:
@@ -201,7 +220,7 @@ def _blocks(size: int) -> int:
 
 
 def _checksum(seed: bytes, table: bytes) -> int:
-    return zlib.crc32(table, zlib.crc32(seed))
+    return crc32c(table, crc32c(seed))
 
 
 def _write_all(descriptor: int, view: memoryview, at: int) -> None:
