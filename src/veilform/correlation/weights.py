@@ -26,14 +26,29 @@ def dealer_part(seed: bytes, name: str, weight: Words) -> Words:
     return common_part(seed, name, weight.shape) - weight
 
 
+MOST_KEPT_BYTES = 1 << 30
+
+
 class CommonParts(Mapping[str, object]):
-    """P of every weight, each expanded and packed when it is asked for, and not kept."""
+    """P of every weight, expanded and packed when it is first asked for.
+
+    All are kept for the next stock if they take no more than 1 GiB, as BERT-base's do. Those of
+    a larger model are expanded each time: a client need not have a server's memory.
+    """
 
     def __init__(self, seed: bytes, shapes: Shapes) -> None:
         self._seed, self._shapes = seed, shapes
+        self._kept: dict[str, object] | None = (
+            {} if dealer_bytes(shapes) <= MOST_KEPT_BYTES else None
+        )
 
     def __getitem__(self, name: str) -> object:
-        return packed({name: common_part(self._seed, name, self._shapes[name])})[name]
+        if self._kept and name in self._kept:
+            return self._kept[name]
+        part = packed({name: common_part(self._seed, name, self._shapes[name])})[name]
+        if self._kept is not None:
+            self._kept[name] = part
+        return part
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)
