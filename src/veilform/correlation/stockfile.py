@@ -58,7 +58,10 @@ class Incoming:
         self.dealt, self.corrections = (cast(BinaryIO, part) for part in self._parts)
 
     def seal(self) -> None:
-        """Writes the header, and has all of it on the disk.
+        """Writes the header, without waiting for the disk.
+
+        A stock is burnt when its process ends, so nothing asks for it after a crash of the system.
+        Whatever that left of it would show by the checksums, like a disk that failed to write.
 
         Raises:
             OSError: the disk did not take something.
@@ -72,7 +75,6 @@ class Incoming:
         head = msgspec.msgpack.encode(Header(*self._start, _checksum(self._start[2], table)))
         content = memoryview(_MAGIC + len(head).to_bytes(4, "little") + head)
         _write_all(self._descriptor, content, 0)
-        os.fsync(self._descriptor)
 
 
 class _Part:
