@@ -26,8 +26,8 @@ BLOCK = 1 << 18
 DAMAGED = "is damaged; ask the dealer for a new one"
 _MAGIC = b"VEILSTK3"
 _HEADER_AT = len(_MAGIC) + 4
-_STEP = 16 << 20
-_WINDOW = 4 << 20
+_STEP = 16 << 20  # unmapped at once
+_WINDOW = 1 << 20  # mapped at once
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
