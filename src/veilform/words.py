@@ -41,7 +41,8 @@ def unpack(data: Any, shape: tuple[int, ...], bits: int) -> Words:
     if raw.size != packed_size(count, bits):
         raise ProtocolError(f"{raw.size} bytes came where {packed_size(count, bits)} belong")
     if bits == 64 and _LITTLE:
-        return np.require(raw.view(np.uint64), requirements="A").reshape(shape)
+        wide = raw.view(np.uint64)
+        return (wide if wide.flags.aligned else wide.copy()).reshape(shape)
     words, fit = from_bytes(raw, count, bits)
     if not fit:
         raise ProtocolError(f"a word of more than {bits} bits came")

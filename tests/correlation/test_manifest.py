@@ -211,3 +211,11 @@ def test_too_much_work_for_little_memory() -> None:
 def test_words_of_no_size(bits: int) -> None:
     with pytest.raises(ProtocolError, match="impossible field"):
         manifest(Preshare("x", (3,), bits)).check_size(LIMIT)
+
+
+def test_a_changed_copy_has_a_digest_of_its_own() -> None:
+    first = manifest()
+    before = first.digest
+    other = msgspec.structs.replace(first, model="1" * 64)
+    assert other.digest != before == first.digest
+    assert Manifest.decode(other.encode()) == other

@@ -393,7 +393,7 @@ def test_a_stock_that_breaks_off_leaves_nothing(store: StockStore, folder: Path)
     assert not names(folder)
 
 
-@pytest.mark.parametrize("failing", ["pwrite", "fsync", "link", "open"])
+@pytest.mark.parametrize("failing", ["pwrite", "link", "open"])
 def test_a_full_disk_leaves_nothing_behind(
     store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:

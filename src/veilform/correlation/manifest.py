@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 
@@ -21,8 +22,10 @@ VERSION = 2
 MOST_MANIFEST_BYTES = 16 << 20
 MOST_AXES = 8
 
+Layout = tuple[tuple[str, int], ...]
 
-class Manifest(msgspec.Struct, frozen=True):
+
+class Manifest(msgspec.Struct, frozen=True, dict=True):
     """The correlations of a run in order, and the size of every message each way.
 
     Attributes:
@@ -44,6 +47,10 @@ class Manifest(msgspec.Struct, frozen=True):
 
     def encode(self) -> bytes:
         """Its bytes, the same for equal manifests."""
+        return self._encoded
+
+    @functools.cached_property
+    def _encoded(self) -> bytes:
         return msgspec.msgpack.encode(self)
 
     @classmethod
@@ -67,7 +74,7 @@ class Manifest(msgspec.Struct, frozen=True):
             )
         return manifest
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of its bytes, in hexadecimal."""
         return hashlib.sha256(self.encode()).hexdigest()
@@ -75,6 +82,18 @@ class Manifest(msgspec.Struct, frozen=True):
     def dealt_bytes(self, role: Role) -> int:
         """Bytes from the dealer to ``role``."""
         return sum(dealt_bytes(spec, role) for spec in self.specs)
+
+    def layouts(self, role: Role, source: Source) -> list[Layout]:
+        """`layout` of every spec. Made once."""
+        known = self._layouts.get((role, source))
+        if known is None:
+            known = [layout(spec, role, source) for spec in self.specs]
+            self._layouts[role, source] = known
+        return known
+
+    @functools.cached_property
+    def _layouts(self) -> dict[tuple[Role, Source], list[Layout]]:
+        return {}
 
     def check_size(self, limit: int) -> None:
         """Refuses a manifest with more than ``limit`` bytes of arrays, before any is made.
@@ -95,7 +114,7 @@ class Manifest(msgspec.Struct, frozen=True):
             if total > limit:
                 raise ProtocolError(f"the manifest asks for more than {limit} bytes of randomness")
 
-    @property
+    @functools.cached_property
     def correction_bytes(self) -> int:
         """Bytes from the client to the server ahead of the run."""
         return sum(correction_bytes(spec) for spec in self.specs)
@@ -112,6 +131,6 @@ class Manifest(msgspec.Struct, frozen=True):
         return {term.weight: term.weight_shape for spec in linears for term in spec.terms}
 
 
-def layout(spec: AnySpec, role: Role, source: Source) -> list[tuple[str, int]]:
+def layout(spec: AnySpec, role: Role, source: Source) -> Layout:
     """The fields of one source in order, with their bytes: how a stock's content is cut."""
-    return [(f.name, f.nbytes) for f in spec.fields(role) if f.source is source]
+    return tuple((f.name, f.nbytes) for f in spec.fields(role) if f.source is source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -16,7 +17,7 @@ from veilform.words import pack, unpack
 
 def expand_field(seed: bytes, spec: Spec, field: Field) -> Words:
     """The field's words from a party's seed, under the label ``<spec>/<field>``."""
-    count = int(np.prod(field.shape, dtype=np.int64))
+    count = math.prod(field.shape)
     return prg.expand(seed, f"{spec.name}/{field.name}", count, field.bits).reshape(field.shape)
 
 

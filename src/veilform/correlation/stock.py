@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from veilform.correlation.ahead import Ahead
-from veilform.correlation.manifest import Manifest, layout
+from veilform.correlation.manifest import Manifest
 from veilform.correlation.material import Material
 from veilform.correlation.specs import AnySpec, Source
 from veilform.errors import StockError
@@ -27,8 +27,8 @@ def cut(manifest: Manifest, role: Role, dealt: Any, corrections: Any = b"") -> R
     received: Received = [{} for _ in manifest.specs]
     for source, data in ((Source.DEALT, dealt), (Source.CORRECTION, corrections)):
         view, start = memoryview(data), 0
-        for fields, spec in zip(received, manifest.specs, strict=True):
-            for name, size in layout(spec, role, source):
+        for fields, layout in zip(received, manifest.layouts(role, source), strict=True):
+            for name, size in layout:
                 fields[name] = view[start : start + size]
                 start += size
         if start != view.nbytes:

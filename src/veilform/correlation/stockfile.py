@@ -15,7 +15,7 @@ from typing import Annotated, BinaryIO, cast
 
 import msgspec
 
-from veilform.correlation.manifest import Manifest, layout
+from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import Source
 from veilform.errors import StockError
 from veilform.kernels.checksum import bring_in, crc32c
@@ -26,7 +26,8 @@ BLOCK = 1 << 18
 DAMAGED = "is damaged; ask the dealer for a new one"
 _MAGIC = b"VEILSTK3"
 _HEADER_AT = len(_MAGIC) + 4
-_STEP = 16 << 20
+_STEP = 16 << 20  # unmapped at once
+_WINDOW = 1 << 20  # mapped at once
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +59,10 @@ class Incoming:
         self.dealt, self.corrections = (cast(BinaryIO, part) for part in self._parts)
 
     def seal(self) -> None:
-        """Writes the header, and has all of it on the disk.
+        """Writes the header, without waiting for the disk.
+
+        A stock is burnt when its process ends, so nothing asks for it after a crash of the system.
+        Whatever that left of it would show by the checksums, like a disk that failed to write.
 
         Raises:
             OSError: the disk did not take something.
@@ -72,7 +76,6 @@ class Incoming:
         head = msgspec.msgpack.encode(Header(*self._start, _checksum(self._start[2], table)))
         content = memoryview(_MAGIC + len(head).to_bytes(4, "little") + head)
         _write_all(self._descriptor, content, 0)
-        os.fsync(self._descriptor)
 
 
 class _Part:
@@ -158,11 +161,12 @@ class Outgoing:
             Source.DEALT: _Mapped(self._map, BODY, dealt, self._table[:first]),
             Source.CORRECTION: _Mapped(self._map, BODY + dealt, corrections, self._table[first:]),
         }
-        for spec in self._manifest.specs:
+        layouts = (self._manifest.layouts(self._role, source) for source in sources)
+        for of_spec in zip(*layouts, strict=True):
             yield {
-                name: source.take(nbytes)
-                for kind, source in sources.items()
-                for name, nbytes in layout(spec, self._role, kind)
+                name: source.take(size)
+                for source, layout in zip(sources.values(), of_spec, strict=True)
+                for name, size in layout
             }
 
 
@@ -177,7 +181,7 @@ class _Mapped:
     def __init__(self, whole: mmap.mmap, start: int, size: int, table: tuple[int, ...]) -> None:
         self._map, self._view = whole, memoryview(whole)[start : start + size]
         self._start, self._table = start, table
-        self._taken = self._checked = 0
+        self._taken = self._checked = self._present = 0
         self._let_go = start // mmap.PAGESIZE * mmap.PAGESIZE
 
     def take(self, size: int) -> memoryview:
@@ -191,11 +195,14 @@ class _Mapped:
         return self._view[first : self._taken]
 
     def _check(self) -> None:
-        """Checks the next block, which the system has by then in memory."""
+        """Checks the next block, once it is in memory."""
         block = self._view[self._checked : self._checked + BLOCK]
-        failure = bring_in(block)
-        if failure:
-            raise StockError(f"a stock cannot be read: {os.strerror(failure)}")
+        if self._present < self._checked + len(block):
+            window = self._view[self._checked : self._checked + max(_WINDOW, BLOCK)]
+            failure = bring_in(window)
+            if failure:
+                raise StockError(f"a stock cannot be read: {os.strerror(failure)}")
+            self._present = self._checked + len(window)
         if not block or crc32c(block) != self._table[self._checked // BLOCK]:
             raise StockError(f"a stock {DAMAGED}")
         self._checked += len(block)

@@ -6,9 +6,11 @@ as secret as the input that it will hide.
 
 What is left behind. A stock is of use to the connection it was dealt on, so fresh files of a
 process that ended are of no use to anyone: `StockStore.burn_leftovers` burns them when the next
-process starts. A ``.used`` mark is kept for a day. Without its mark a stock still cannot be claimed
-again, for its file is gone; the mark refuses one that is put a second time, and the dealer throws
-away what was not collected long before a day is over.
+process starts. For the same reason nothing waits for the disk to have a fresh stock; what it waits
+for is that a claim is on it, before the first byte is read. A ``.used`` mark is kept for a day.
+Without its mark a stock still cannot be claimed again, for its file is gone; the mark refuses one
+that is put a second time, and the dealer throws away what was not collected long before a day is
+over.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ class StockStore:
 
     def put(self, stock_id: str, manifest: Manifest, seed: bytes, dealt: Parts,
             corrections: Parts = ()) -> None:  # fmt: skip
-        """Keeps a fresh stock. It is on the disk when this returns.
+        """Keeps a fresh stock.
 
         Raises:
             StockError: as in `incoming`.
@@ -95,8 +97,8 @@ class StockStore:
     def incoming(self, stock_id: str, manifest: Manifest, seed: bytes) -> Iterator[Incoming]:
         """A fresh stock that comes in piece by piece.
 
-        It can be claimed, and is on the disk, once the block ends in the regular way. When that
-        fails, or the process dies, nothing is left that could be claimed.
+        It can be claimed once the block ends in the regular way. When that fails, or the process
+        dies, nothing is left that could be claimed.
 
         Raises:
             StockError: for an id that is known already, when the disk does not take it, or when not
@@ -125,7 +127,6 @@ class StockStore:
                 if descriptor >= 0:
                     os.close(descriptor)
                 partial.unlink(missing_ok=True)
-        self._sync_folder()
         self._puts += 1
         if self._puts % _PUTS_PER_SWEEP == 0:
             self._forget_old_marks()
@@ -164,7 +165,6 @@ class StockStore:
             raise StockError(
                 f"stock {stock_id} cannot be marked used, so it is not read: {error.strerror}"
             ) from error
-        self._sync_folder()
         try:
             content = Outgoing(self._without_name(stock_id, used), self._role, manifest)
         except OSError as error:
@@ -174,7 +174,10 @@ class StockStore:
         return Stock(self._role, manifest, content.seed, content.fields())
 
     def _without_name(self, stock_id: str, used: Path) -> int:
-        """Opens a claimed file and leaves an empty mark in its place: it ends with its reader."""
+        """Opens a claimed file and leaves an empty mark in its place: it ends with its reader.
+
+        The claim is on the disk when this returns, and no byte was read before.
+        """
         descriptor = os.open(used, os.O_RDONLY | os.O_CLOEXEC)
         try:
             mark = self._folder / f"{stock_id}.{secrets.token_hex(4)}.partial"

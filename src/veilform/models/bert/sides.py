@@ -79,6 +79,7 @@ class Side:
         """What a run of this shape takes and sends."""
         return trace(self.program(shape).abstract)
 
+    @functools.lru_cache(maxsize=32)  # noqa: B019
     def manifest(self, shape: Shape, weights: str) -> Manifest:
         """What binds a stock to this model, these masked weights and this shape."""
         return self.trace(shape).manifest(
