@@ -23,6 +23,7 @@ from veilform.correlation.specs import (
     Square,
 )
 from veilform.errors import ProtocolError
+from veilform.kernels import MOST_TREE_BITS
 from veilform.masks import Drop, MaskRef
 from veilform.ring import WORD
 from veilform.roles import CLIENT, SERVER
@@ -30,7 +31,6 @@ from veilform.shapes import Abstract
 
 MOST_MULTIPLY_ADDS = 1 << 44
 MOST_VIEWS = 8
-MOST_INDEX_BITS = 40
 
 Shape = tuple[int, ...]
 
@@ -96,7 +96,7 @@ def _fits(spec: AnySpec, masks: dict[str, Abstract]) -> bool:
     if isinstance(spec, Lookup):
         of_payload = spec.count if spec.payload is None else math.prod(seen(spec.payload))
         counts = spec.count == math.prod(seen(spec.index)) == of_payload
-        return counts and 0 < spec.levels <= spec.bits <= MOST_INDEX_BITS
+        return counts and 0 < spec.levels <= spec.bits <= MOST_TREE_BITS
     return True
 
 

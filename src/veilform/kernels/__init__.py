@@ -26,11 +26,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from veilform.kernels import _check, reference
-from veilform.kernels._check import U8, U64
+from veilform.kernels._check import MOST_TREE_BITS, U8, U64
 from veilform.kernels._dispatch import available, info, selected, set_threads, threads, use
 from veilform.kernels._matmul import PackedMatrix, matmul, pack
 
 __all__ = [
+    "MOST_TREE_BITS",
     "PackedMatrix",
     "Segments",
     "available",

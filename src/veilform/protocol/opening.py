@@ -37,6 +37,8 @@ def open_value(me: Party, x: Additive | Preshared, bits: int | None = None) -> P
     """
     name, width = me.fresh("open"), x.bits
     bits = width if bits is None else bits
+    if bits < width:
+        raise ValueError(f"a value of {width} bits is not lifted to {bits}; narrow it instead")
     lifts = bits > width
     preshared = isinstance(x, Preshared)
     senders = (SERVER,) if preshared else BOTH

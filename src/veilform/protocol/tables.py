@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veilform.errors import ModelError
-from veilform.kernels import Segments
+from veilform.kernels import MOST_TREE_BITS, Segments
 from veilform.ring import WORD, Words
 
 Real = npt.NDArray[np.float64]
@@ -77,14 +77,19 @@ def fit(
     if not 0 < lowest < highest <= bound:
         raise ValueError(f"a range [{lowest}, {highest}] within {bound} makes no sense")
     if bound.bit_length() > ring - 1:
-        raise ModelError("a value's bound leaves the ring; lower its scale")
+        raise ModelError(
+            "a value's bound leaves the ring: the model's weights are too large; distil with weight decay"
+        )
     for fine in range(2, FINEST + 1):
         table = _fit(function, lowest, highest, bound, fine, magnitude, ring)
         if table and table.error <= tolerance:
+            if table.bits > MOST_TREE_BITS:
+                break
             return table
     raise ModelError(
-        f"no table is good enough for the range {lowest} to {highest}; distil with a stronger "
-        "range regularisation, or calibrate on texts like those to be served"
+        f"no table is good enough for the range {lowest} to {highest} of a value that may reach "
+        f"{bound}; distil with a stronger range regularisation, or calibrate on texts like those "
+        "to be served"
     )
 
 

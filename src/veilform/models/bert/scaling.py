@@ -94,10 +94,23 @@ def plan_lengths(
         row = _embedding_row(tensors)
         embedding = _norm(config, row, calibration.embedding_variance.whole)
         embedding = _at(embedding, config, row, WORDS)
-    return tuple(
+    planned = tuple(
         _plan(config, tensors, calibration, bounds, gains[-1], embedding, length)
         for length in lengths
     )
+    # There is one set of weights for all lengths.
+    if len({tuple(_weights_of(layer) for layer in each.layers) for each in planned}) > 1:
+        raise ModelError(
+            "attention's denominators are too small for scales that suit every length; distil with "
+            "a stronger range regularisation"
+        )
+    return planned
+
+
+def _weights_of(layer: LayerScales) -> tuple[int, ...]:
+    """The scales that weights are rounded to."""
+    attention, feedforward = layer.attention, layer.feedforward
+    return (attention.weight, attention.output, feedforward.outer, feedforward.square_shift)
 
 
 def _plan(
@@ -235,7 +248,7 @@ def _feedforward(config: BertConfig, bounds: LayerBounds, room: int) -> FeedForw
     )
     squares = min(HIDDEN, budget - outer)
     output = squares + 3 + outer + row + SIGN
-    if inner + WEIGHT > room:
+    if inner + WEIGHT > room or inner > output + 2 * HIDDEN - squares:
         raise ModelError("the inner feed-forward is too large; distil with a smaller range")
     return FeedForwardScales(inner, 2 * HIDDEN - squares, outer, output)
 
@@ -284,10 +297,16 @@ def _at(norm: NormScales, config: BertConfig, row: float, scale: int) -> NormSca
     """The same for an input row at ``scale``."""
     shift = norm.centre_shift + scale
     if shift < 1:
-        raise ModelError("a layer norm's input varies too little for its scale")
+        raise ModelError(
+            "a layer norm's input varies too little for its scale; calibrate on texts like those "
+            "to be served"
+        )
     ring = _bits(config.hidden_size * row) + scale + SIGN
     if ring > WORD:
-        raise ModelError(f"a layer norm's input may reach {row:.3g}, too large for any ring")
+        raise ModelError(
+            f"a layer norm's input may reach {row:.3g}, too large for any ring; distil with a "
+            "smaller range"
+        )
     return msgspec.structs.replace(norm, input=scale, ring=ring, centre_shift=shift)
 
 
@@ -316,14 +335,16 @@ def _head(config: BertConfig, tensors: Tensors, before: Gain, room: int) -> Head
     drops = HIDDEN + CLASSIFIER - LOGIT
     pool = 0 if config.pooling == "cls" else min(POOL, room - logit - drops)
     if pool < 0 or (config.pooling == "mean" and pool < POOL_BITS):
-        raise ModelError(f"a logit may reach {largest:.3g}, too large for its ring")
+        raise ModelError(
+            f"a logit may reach {largest:.3g}, too large for its ring; distil with weight decay"
+        )
     return HeadScales(pool, logit + drops + pool, drops + pool)
 
 
 def _embedding_row(tensors: Tensors) -> float:
     """Bound on the length of word + position + type."""
     tables = (names.WORDS, names.POSITIONS, names.TYPES)
-    return float(sum(np.linalg.norm(tensors[name], axis=1).max() for name in tables))
+    return SLACK * float(sum(np.linalg.norm(tensors[name], axis=1).max() for name in tables))
 
 
 def _weight_scale(row: float, room: int) -> int:
