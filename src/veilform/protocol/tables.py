@@ -78,7 +78,7 @@ def fit(
         raise ValueError(f"a range [{lowest}, {highest}] within {bound} makes no sense")
     if bound.bit_length() > ring - 1:
         raise ModelError(
-            "a value's bound leaves the ring: the model's weights are too large; distil with weight decay"
+            "a value's bound leaves the ring: the weights are too large; distil with weight decay"
         )
     for fine in range(2, FINEST + 1):
         table = _fit(function, lowest, highest, bound, fine, magnitude, ring)
