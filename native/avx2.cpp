@@ -72,6 +72,6 @@ struct Avx2 {
 }  // namespace
 
 const Ops avx2_ops = {Gemm<Avx2>::kNr, kRowBlock, Gemm<Avx2>::kScratch, Gemm<Avx2>::run,
-                             Gemm<Avx2>::pack, share, square, mix, product, centre};
+                      Gemm<Avx2>::pack, share, square, mix, product, centre};
 
 }  // namespace veilform

@@ -66,7 +66,8 @@ struct Avx512 {
       const __m512i col = _mm512_loadu_si512(out.col + v * kLanes);
       for (std::size_t r = 0; r < MR; ++r) {
         u64* at = out.at + r * out.ld + v * kLanes;
-        const __m512i term = _mm512_add_epi64(col, _mm512_set1_epi64(static_cast<long long>(out.row[r])));
+        const __m512i term =
+            _mm512_add_epi64(col, _mm512_set1_epi64(static_cast<long long>(out.row[r])));
         __m512i word = _mm512_sub_epi64(sum[r][v], term);
         if (out.accumulate) word = _mm512_add_epi64(word, _mm512_loadu_si512(at));
         _mm512_storeu_si512(at, _mm512_and_si512(word, mask));

@@ -1,5 +1,5 @@
-// Bindings of words as bytes, of words drawn from AES-CTR, and of checksums. As in bindings.cpp, every size is
-// checked again here.
+// Bindings of words as bytes, of words drawn from AES-CTR, and of checksums. As in bindings.cpp,
+// every size is checked again here.
 #include "bind_words.hpp"
 
 #include <nanobind/ndarray.h>
@@ -38,9 +38,10 @@ template <class Function>
 void pieces(std::size_t threads, std::size_t count, const Function& function) {
   nb::gil_scoped_release unlocked;
   const std::size_t each = kPiecesEach * kWordPiece, useful = (count + each - 1) / each;
-  parallel_for((count + kWordPiece - 1) / kWordPiece, std::min(threads, useful), [&](std::size_t piece) {
-    function(piece * kWordPiece, std::min(count, (piece + 1) * kWordPiece));
-  });
+  parallel_for((count + kWordPiece - 1) / kWordPiece, std::min(threads, useful),
+               [&](std::size_t piece) {
+                 function(piece * kWordPiece, std::min(count, (piece + 1) * kWordPiece));
+               });
 }
 
 void to_bytes(std::size_t threads, In<u64> words, unsigned bits, Out<u8> out) {
@@ -95,7 +96,8 @@ int bring_in(In<u8> data) {
   const std::uintptr_t first = start / page * page;
   int result = 0;
   do {
-    result = madvise(reinterpret_cast<void*>(first), start + data.size() - first, MADV_POPULATE_READ);
+    result =
+        madvise(reinterpret_cast<void*>(first), start + data.size() - first, MADV_POPULATE_READ);
   } while (result != 0 && errno == EINTR);
   return result == 0 || errno == EINVAL ? 0 : errno;
 #else

@@ -16,7 +16,8 @@ struct AesNi {
   void expand(const __m128i* parents, std::size_t count, __m128i cw_left, __m128i cw_right,
               __m128i* children) const {
     for (std::size_t i = 0; i < count; i += 4) {
-      // Seeds are read again at the end rather than kept: eight blocks and a key fill the registers.
+      // Seeds are read again at the end rather than kept: eight blocks and a key fill the
+      // registers.
       __m128i l[4], r[4];
       for (std::size_t j = 0; j < 4; ++j) {
         const __m128i seed = _mm_andnot_si128(control_bit(), parents[i + j]);

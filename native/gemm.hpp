@@ -80,7 +80,8 @@ struct Gemm {
   // Columns of a plain B.
   static void copy_b(const u64* b, std::size_t ldb, std::size_t cols, std::size_t inner, u64* out) {
     for (std::size_t k = 0; k < inner; ++k, b += ldb, out += kNr) {
-      // Rows of a wide B lie in pages of their own, where no hardware looks ahead for the next panel.
+      // Rows of a wide B lie in pages of their own, where no hardware looks ahead for the next
+      // panel.
       __builtin_prefetch(b + kNr, 0, 2);
       __builtin_prefetch(b + kNr + 8, 0, 2);
       std::size_t j = 0;

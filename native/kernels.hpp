@@ -1,7 +1,8 @@
 // The interface between the bindings and the kernels of each instruction set.
 //
-// All arithmetic is modulo 2^64, or a smaller power of two where a mask is given. Nothing here allocates, throws or keeps state: the bindings check
-// every size first, and hand in the memory to work in.
+// All arithmetic is modulo 2^64, or a smaller power of two where a mask or bits are given. Nothing
+// here allocates, throws or keeps state: the bindings check every size first, and hand in the
+// memory to work in.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,8 @@ struct Operand {
   std::size_t repeat = 1;
 };
 
-// An opened value y, the low t bits of which are dropped, in a ring of `bits` bits.
+// An opened value: y = y' 2^t, y' its opening modulo 2^(bits-t), lifted to a ring of `bits` bits.
+// For t = 0 it was opened in its own ring. See veilform/kernels/__init__.py.
 struct Opened {
   Operand y;
   unsigned t = 0;

@@ -31,6 +31,7 @@ struct Portable {
 }  // namespace
 
 const Ops portable_ops = {Gemm<Portable>::kNr, kRowBlock, Gemm<Portable>::kScratch,
-                          Gemm<Portable>::run, Gemm<Portable>::pack, share, square, mix, product, centre};
+                          Gemm<Portable>::run, Gemm<Portable>::pack, share, square, mix,
+                          product, centre};
 
 }  // namespace veilform

@@ -11,7 +11,8 @@
 namespace veilform {
 namespace {
 
-// Which nodes of a level of leaves 2^bits apart are done, by the index that their segment starts at.
+// Which nodes of a level of leaves 2^bits apart are done, by the index that their segment starts
+// at.
 struct Level {
   u64 mask, length, inside_from, inside_span, outside_from, outside_span;
   bool can_be_inside, can_be_outside;

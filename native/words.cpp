@@ -1,5 +1,5 @@
-// A word is written and read as 8 bytes at its place, wherever 8 bytes are left: what a store writes
-// too much the next one overwrites. That runs at the speed of memory on a plain 64-bit CPU.
+// A word is written and read as 8 bytes at its place, wherever 8 bytes are left: what a store
+// writes too much the next one overwrites. That runs at the speed of memory on a plain 64-bit CPU.
 #include "words.hpp"
 
 namespace veilform {

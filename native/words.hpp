@@ -26,7 +26,8 @@ constexpr std::size_t bytes_of_words(std::size_t count, unsigned bits) {
 // The lowest `bits` bits of each word. `out` has bytes_of_words(count, bits) bytes.
 void words_to_bytes(const u64* in, std::size_t count, unsigned bits, u8* out);
 
-// Each word & mask_of(bits). Returns all words or'ed, before the mask: what lies beyond shows in it.
+// Each word & mask_of(bits). Returns all words or'ed, before the mask: what lies beyond shows in
+// it.
 u64 bytes_to_words(const u8* in, std::size_t count, unsigned bits, u64* out);
 
 }  // namespace veilform

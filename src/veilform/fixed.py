@@ -1,4 +1,4 @@
-"""Fixed point: a real number v at scale f is the integer round(v 2^f), read modulo 2^64."""
+"""Fixed point: a real number v at scale f is the integer round(v 2^f), in the ring of its wire."""
 
 from __future__ import annotations
 

@@ -8,13 +8,15 @@ the threads with ``VEILFORM_THREADS``.
 Arrays are ``numpy.uint64`` unless stated otherwise. A strided view is copied first. A wrong dtype
 or shape raises ValueError. The compiled kernels release the interpreter lock.
 
-An *opened* value is y = x_wide + 2^(bits-2) + rho mod 2^bits, known to both parties, whose low
-``t`` bits are to be dropped. With
+An *opened* value x of k = bits - t bits is known to both parties as y = y' 2^t, where
+y' = x + 2^(k-2) + rho mod 2^k is its opening under a mask rho of k bits. It is lifted to ``bits``
+bits: with
 
-    p = (y >> t) - 2^(bits-2-t),  g = (1 - msb(y)) 2^(bits-t),  q = rho >> t,  h = msb(rho)
+    p = y' - 2^(k-2),  g = (1 - msb(y')) 2^k,  q = rho,  h = msb(rho)
 
-x = p - q + g h up to one unit in the last place; for t = 0 there is no offset and p = y, g = 0.
-The parties hold shares of q, h and of their products, and ``lead`` is true on exactly one side.
+x = p - q + g h modulo 2^bits, exactly, if |x| <= 2^(k-2). For t = 0 it was opened in its own ring:
+there is no offset, and p = y, g = 0. The parties hold shares of q, h and of their products, and
+``lead`` is true on exactly one side.
 Words that are multiplied by g matter only modulo 2^t, so they may be uint16, uint32 or uint64;
 None stands for a term that is zero.
 """

@@ -68,9 +68,9 @@ def shape(name: str, array: Any, expected: Sequence[int]) -> None:
 
 
 def ring(t: int, bits: int) -> None:
-    """Raise ValueError unless a value of ``bits`` ring bits can be opened with ``t`` dropped.
+    """Raise ValueError unless a value of ``bits - t`` bits can be lifted to a ring of ``bits``.
 
-    The wide value carries the offset 2^(bits-2), and t = 0 means no offset.
+    Its opening carries the offset 2^(bits-t-2); t = 0 means no lift and no offset.
     """
     modulus(bits)
     if not 0 <= t <= max(bits - 2, 0):

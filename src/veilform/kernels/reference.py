@@ -37,7 +37,7 @@ def _reduced(x: Any, bits: int) -> U64:
 
 
 def _public(y: U64, t: int, bits: int) -> tuple[U64, U64]:
-    """What an opening y shows: p = (y >> t) - 2^(bits-2-t), and 1 - msb(y) (0 where t = 0)."""
+    """What y = y' 2^t shows: p = y' - 2^(bits-t-2) and 1 - msb(y'); for t = 0, y and 0."""
     y = y & _mask(bits)
     if t == 0:
         return y, np.zeros_like(y)
