@@ -112,10 +112,8 @@ def links(results: Figures) -> str:
         "link", "delays and bandwidth alone, s", "shaped in the transport, s", "real network, s",
         "its round trip, ms", "made by",
     ]  # fmt: skip
-    refused = dict.fromkeys(each for row in results["links"] for each in row["refused"])
-    said = "".join(f"\nRefused by this kernel: `{each}`\n" for each in refused)
     drawn = picture("links", "Online seconds over each link")
-    return markdown(head, rows) + said + made_by(results) + "\n" + drawn
+    return markdown(head, rows) + made_by(results) + "\n" + drawn
 
 
 def growth(results: Figures) -> str:
