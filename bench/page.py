@@ -72,6 +72,31 @@ def growing(series: str, key: str) -> Callable[[Figures], str]:
     return table
 
 
+def models(results: Figures) -> str:
+    """Whole models over each link."""
+    rows = []
+    for row in results["models"]:
+        moved = row["bytes_client_to_server"] + row["bytes_server_to_client"]
+        online, plain = row["online_seconds"], row["plain_seconds"]
+        memory = row["peak_rss_mb"]
+        rows.append(
+            [
+                f"{row['shape']}, {row['seq']} tokens, {row['link']}",
+                f"{online:.2f}", f"{row['offline_seconds']:.2f}", f"{plain:.3f}",
+                f"{online / plain:.1f}", f"{moved / 1e6:.0f}",
+                f"{row['offline_bytes'] / 1e6:.0f}", str(row["messages"]),
+                " / ".join(f"{memory[party]:.0f}" for party in ("client", "server", "dealer")),
+                f"{row['limit_seconds']:.2f}" if "limit_seconds" in row else "",
+                str(row["runs"]),
+            ]
+        )  # fmt: skip
+    head = [
+        "model", "online s", "offline s", "plain s", "online / plain", "online MB", "offline MB",
+        "messages", "peak MB: client / server / dealer", "limit s", "runs",
+    ]  # fmt: skip
+    return markdown(head, rows) + made_by(results)
+
+
 def peers(results: Figures) -> str:
     """One layer of Veilform beside the peers."""
     ours = results["veilform"]
@@ -122,6 +147,7 @@ def growth(results: Figures) -> str:
 
 
 TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
+    "models": ("models", models),
     "growth": ("growth", growth),
     "sequence": ("growth", growing("sequence", "seq")),
     "layers": ("growth", growing("layers", "layers")),
