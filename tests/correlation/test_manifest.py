@@ -114,6 +114,12 @@ def test_hostile_shapes(shape: tuple[int, ...]) -> None:
         manifest(Preshare("x", shape, 64)).check_size(LIMIT)
 
 
+@pytest.mark.parametrize("shape", [(2**40,), (2**20, 2**20), (0,), (-1,), (1,) * 9])
+def test_hostile_shapes_without_a_field(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ProtocolError, match="the manifest"):
+        manifest(specs.Open("x", shape, 40, 40, ())).check_size(LIMIT)
+
+
 def test_many_arrays_that_are_each_small_enough() -> None:
     many = [Preshare(f"x{i}", (LIMIT // 8 - 1,), 64) for i in range(9)]
     with pytest.raises(ProtocolError, match="more than"):
@@ -157,6 +163,11 @@ def linear(shape: tuple[int, ...], weight: tuple[int, ...]) -> Linear:
         specs.Open("y", X.shape, 0, 0, BOTH),
         specs.Open("y", X.shape, 40, 40, (CLIENT, CLIENT)),
         specs.Open("y", X.shape, 40, 40, (DEALER,)),
+        specs.Open("y", X.shape, 40, 40, (SERVER, CLIENT)),
+        specs.Open("y", X.shape, 40, 40, ()),
+        specs.Open("y", X.shape, 40, 40, (), R),
+        specs.Open("y", X.shape, 40, 40, (CLIENT,), R),
+        specs.Open("y", X.shape, 40, 40, BOTH, R),
         specs.Open("y", (1,), 40, 40, (SERVER,), R),
         specs.Open("y", X.shape, 40, 40, (SERVER,), MaskRef("unknown")),
         specs.Square("y", (2,), R, 40, 40),

@@ -31,6 +31,7 @@ from veilform.shapes import Abstract
 
 MOST_MULTIPLY_ADDS = 1 << 44
 MOST_VIEWS = 8
+_SENDERS = ((CLIENT, SERVER), (CLIENT,), (SERVER,))
 
 Shape = tuple[int, ...]
 
@@ -79,10 +80,8 @@ def _fits(spec: AnySpec, masks: dict[str, Abstract]) -> bool:
         )  # fmt: skip
     if isinstance(spec, Open):
         known = spec.source is None or seen(spec.source) == spec.shape
-        roles = set(spec.senders) <= {CLIENT, SERVER} and len(set(spec.senders)) == len(
-            spec.senders
-        )
-        return known and roles and 0 < spec.width <= spec.bits
+        senders = _SENDERS if spec.source is None else ((SERVER,),)
+        return known and spec.senders in senders and 0 < spec.width <= spec.bits
     if isinstance(spec, Square):
         return 0 < spec.width <= spec.bits and seen(spec.opened) == spec.shape
     if isinstance(spec, Product):
