@@ -11,9 +11,10 @@ import pytest
 from tests.serve.deployment import Deployment, fresh
 
 from veilform.correlation.manifest import Manifest
-from veilform.correlation.specs import Preshare
+from veilform.correlation.specs import Open, Preshare
 from veilform.correlation.stockfile import Incoming
 from veilform.errors import ConnectionFailed, InputError, ProtocolError, VeilformError
+from veilform.masks import MaskRef
 from veilform.models.bert.sides import Shape
 from veilform.models.text import TokenBatch
 from veilform.roles import CLIENT, SERVER
@@ -114,6 +115,25 @@ def test_uncollected_stocks_are_bounded_and_thrown_away(
     monkeypatch.setattr(dealer_module, "MOST_HELD_BYTES", 1000)
     with deployment.client() as client, pytest.raises(ProtocolError, match="too many stocks wait"):
         client.prepare(Shape(*batch.ids.shape))
+
+
+def test_masks_that_dealing_holds_have_their_room(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of this is dealt: two masks of 800 bytes, held at a time."""
+    specs = (
+        Preshare("x", (100,), 40),
+        Open("y", (100,), 40, 40, (SERVER,), MaskRef("x")),
+        Open("z", (100,), 40, 40, (SERVER,), MaskRef("y")),
+    )
+    manifest = Manifest("0" * 64, "", 1, 16, specs, (), ())
+    assert manifest.offline_bytes == 0
+    monkeypatch.setattr(dealer_module, "MOST_HELD_BYTES", 1600)
+    with deployment.to_dealer() as channel:
+        order(channel, manifest)
+    monkeypatch.setattr(dealer_module, "MOST_HELD_BYTES", 1599)
+    with deployment.to_dealer() as channel, pytest.raises(ProtocolError, match="too many stocks"):
+        order(channel, manifest)
 
 
 def test_the_servers_memory_is_bounded(
