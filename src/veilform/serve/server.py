@@ -94,7 +94,8 @@ class Server:
             raise StockError(f"{waiting} stocks of this client wait already; use them first")
         shape = Shape(offer.batch, offer.length)
         manifest = self._manifest(shape, offer.manifest)
-        dealer, seed = self._dealers.ask(lambda dealer: self._collect(dealer, offer))
+        collected = self._dealers.ask(lambda dealer: self._collect(dealer, offer))
+        dealer, seed = collected.channel, collected.answer
         try:
             with (
                 self._holding(manifest),
