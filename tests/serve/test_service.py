@@ -85,8 +85,8 @@ def manifest_of(*shape: int) -> Manifest:
 def test_a_manifest_without_weights_is_dealt(deployment: Deployment) -> None:
     with deployment.to_dealer() as channel:
         order(channel, manifest_of(2, 3))
-        channel.send_control(say.Order(2, b""))
-        with pytest.raises(ProtocolError, match="speaks protocol 2"):  # no segment came before
+        channel.send_control(say.Order(1, b""))
+        with pytest.raises(ProtocolError, match="speaks protocol 1"):  # no segment came before
             channel.receive_control(say.Segment)
 
 
