@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.serve.deployment import Deployment, fresh
+from tests.serve.deployment import Deployment, fresh, used
 
+from veilform.correlation import store as store_module
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import Open, Preshare
 from veilform.correlation.stockfile import Incoming
-from veilform.errors import ConnectionFailed, InputError, ProtocolError, VeilformError
+from veilform.correlation.store import StockStore
+from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockError, VeilformError
 from veilform.masks import MaskRef
 from veilform.models.bert.sides import Shape
 from veilform.models.text import TokenBatch
@@ -23,6 +26,7 @@ from veilform.serve import messages as say
 from veilform.serve.address import parse
 from veilform.serve.service import Service
 from veilform.transport import Channel
+from veilform.transport.control import Control
 
 
 def order(channel: Channel, manifest: Manifest) -> say.Dealt:
@@ -210,6 +214,58 @@ def test_a_full_disk_at_the_server(
     monkeypatch.undo()
     with deployment.client() as client:
         client.infer(batch)
+
+
+def test_a_stock_whose_client_was_not_told_is_burnt(
+    deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's connection broke before the server could say `Stored`."""
+    genuine, kept = Channel.send_control, []
+
+    def send_control(channel: Channel, message: Control, **options: int) -> None:
+        if isinstance(message, say.Stored):
+            kept.extend(fresh(deployment.server_folder))
+            raise ConnectionFailed("reset by peer")
+        genuine(channel, message, **options)
+
+    with monkeypatch.context() as patch, deployment.client() as client:
+        patch.setattr(Channel, "send_control", send_control)
+        with pytest.raises(VeilformError):
+            client.prepare(Shape(*batch.ids.shape))
+        assert not fresh(deployment.server_folder)
+        assert not fresh(deployment.client_folder)
+    assert [Path(name).stem for name in kept] == used(deployment.server_folder)
+    with deployment.client() as client:
+        client.infer(batch)
+
+
+def test_a_client_interrupted_when_its_stock_came(
+    deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(store: StockStore) -> None:
+        if store._role is CLIENT:
+            raise KeyboardInterrupt
+
+    with deployment.client() as client:
+        monkeypatch.setattr(store_module, "_PUTS_PER_SWEEP", 1)
+        monkeypatch.setattr(StockStore, "_forget_old_marks", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.prepare(Shape(*batch.ids.shape))
+        assert not fresh(deployment.client_folder)
+
+
+def test_a_stock_that_the_client_cannot_claim_is_burnt(
+    deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    with deployment.client() as client:
+        client.prepare(Shape(*batch.ids.shape))
+        monkeypatch.setattr("veilform.correlation.store.os.link", fail)
+        with pytest.raises(StockError, match="cannot be marked used"):
+            client.infer(batch)
+        assert not fresh(deployment.client_folder)
 
 
 def test_out_of_file_descriptors_does_not_spin(caplog: pytest.LogCaptureFixture) -> None:

@@ -96,22 +96,24 @@ class Server:
         manifest = self._manifest(shape, offer.manifest)
         collected = self._dealers.ask(lambda dealer: self._collect(dealer, offer))
         dealer, seed = collected.channel, collected.answer
-        try:
-            with (
-                self._holding(manifest),
-                _own_disk(),
-                self._store.incoming(offer.stock, manifest, seed) as stock,
-                beside(
-                    lambda: _receive_dealt(dealer, stock, manifest),
-                    lambda: self._dealers.drop(dealer),
-                ),
-            ):
-                channel.receive_bulk_into(stock.corrections, manifest.correction_bytes)
-        except BaseException:
-            self._dealers.drop(dealer)
-            raise
-        self._dealers.release(dealer)
-        channel.send_control(say.Stored(offer.stock))
+        # The client knows of it once it is told, and no one burns it before.
+        with self._store.burning(offer.stock):
+            try:
+                with (
+                    self._holding(manifest),
+                    _own_disk(),
+                    self._store.incoming(offer.stock, manifest, seed) as stock,
+                    beside(
+                        lambda: _receive_dealt(dealer, stock, manifest),
+                        lambda: self._dealers.drop(dealer),
+                    ),
+                ):
+                    channel.receive_bulk_into(stock.corrections, manifest.correction_bytes)
+            except BaseException:
+                self._dealers.drop(dealer)
+                raise
+            self._dealers.release(dealer)
+            channel.send_control(say.Stored(offer.stock))
         return shape
 
     def _run(self, channel: Channel, begin: say.Begin, shapes: dict[str, Shape]) -> None:
