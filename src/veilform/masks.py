@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 
 from veilform import kernels
-from veilform.ring import Words
 
 ArrayT = TypeVar("ArrayT", bound=Any)
 
@@ -96,8 +95,8 @@ class MaskRef(msgspec.Struct, frozen=True):
         """The same mask seen through one more view."""
         return MaskRef(self.name, (*self.views, view))
 
-    def of(self, mask: Words) -> Words:
-        """Applies the views to the mask's own array."""
+    def of(self, mask: ArrayT) -> ArrayT:
+        """Applies the views to the mask's own array: a NumPy array or an abstract one."""
         for view in self.views:
             mask = view.apply(mask)
         return mask

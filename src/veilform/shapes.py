@@ -42,6 +42,8 @@ class Abstract:
 
     def reshape(self, *shape: int) -> Abstract:
         """As NumPy's; one axis may be -1."""
+        if any(n < -1 for n in shape) or shape.count(-1) > 1:
+            raise ValueError(f"{shape} is no shape")
         if -1 in shape:
             known = math.prod(n for n in shape if n != -1)
             shape = tuple(self.size // known if n == -1 else n for n in shape)

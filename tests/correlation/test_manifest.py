@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from veilform.correlation import specs
 from veilform.correlation.check import check_dealable
+from veilform.correlation.deal import Dealing
 from veilform.correlation.manifest import MOST_MANIFEST_BYTES, Manifest
 from veilform.correlation.specs import AnySpec, Linear, Preshare, Term
 from veilform.errors import ProtocolError
-from veilform.masks import Centre, Drop, Heads, MaskRef, Row, Transpose
+from veilform.masks import Centre, Columns, Drop, Heads, MaskRef, Row, Transpose
 from veilform.models.bert.sides import ServerSide, Shape
 from veilform.roles import CLIENT, DEALER, SERVER
+from veilform.shapes import Abstract
 
 LIMIT = 1 << 30
 X = Preshare("x", (2, 4, 6), 40)
@@ -114,6 +116,12 @@ def test_hostile_shapes(shape: tuple[int, ...]) -> None:
         manifest(Preshare("x", shape, 64)).check_size(LIMIT)
 
 
+@pytest.mark.parametrize("shape", [(2**40,), (2**20, 2**20), (0,), (-1,), (1,) * 9])
+def test_hostile_shapes_without_a_field(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ProtocolError, match="the manifest"):
+        manifest(specs.Open("x", shape, 40, 40, ())).check_size(LIMIT)
+
+
 def test_many_arrays_that_are_each_small_enough() -> None:
     many = [Preshare(f"x{i}", (LIMIT // 8 - 1,), 64) for i in range(9)]
     with pytest.raises(ProtocolError, match="more than"):
@@ -157,6 +165,11 @@ def linear(shape: tuple[int, ...], weight: tuple[int, ...]) -> Linear:
         specs.Open("y", X.shape, 0, 0, BOTH),
         specs.Open("y", X.shape, 40, 40, (CLIENT, CLIENT)),
         specs.Open("y", X.shape, 40, 40, (DEALER,)),
+        specs.Open("y", X.shape, 40, 40, (SERVER, CLIENT)),
+        specs.Open("y", X.shape, 40, 40, ()),
+        specs.Open("y", X.shape, 40, 40, (), R),
+        specs.Open("y", X.shape, 40, 40, (CLIENT,), R),
+        specs.Open("y", X.shape, 40, 40, BOTH, R),
         specs.Open("y", (1,), 40, 40, (SERVER,), R),
         specs.Open("y", X.shape, 40, 40, (SERVER,), MaskRef("unknown")),
         specs.Square("y", (2,), R, 40, 40),
@@ -181,6 +194,7 @@ def linear(shape: tuple[int, ...], weight: tuple[int, ...]) -> Linear:
         specs.Lookup("y", 48, 4, R, None, 0),
         specs.Lookup("y", 48, 4, R, MaskRef("unknown")),
         specs.Square("y", X.shape, MaskRef("x", (Heads(0),)), 40, 40),
+        specs.Square("y", (2, -2, 4, -3), MaskRef("x", (Heads(-2),)), 40, 40),
         specs.Square("y", X.shape, MaskRef("x", (Heads(5),)), 40, 40),
         specs.Square("y", X.shape, MaskRef("x", (Row(9),)), 40, 40),
         specs.Square("y", X.shape, MaskRef("x", (Centre(),) * 9), 40, 40),
@@ -195,6 +209,13 @@ def test_correlations_that_do_not_fit(spec: AnySpec) -> None:
         check_dealable(manifest(X, spec))
 
 
+@pytest.mark.parametrize("shape", [(2, -2, -6), (-2, -12), (-1, -1), (-1, 2, -6), (5, -1), (-1, 0)])
+def test_no_array_has_an_axis_below_one(shape: tuple[int, ...]) -> None:
+    assert Abstract((2, 12)).reshape(-1, 6).shape == (4, 6)
+    with pytest.raises((ValueError, ZeroDivisionError)):
+        Abstract((2, 12)).reshape(*shape)
+
+
 def test_too_much_work_for_little_memory() -> None:
     wide = Preshare("wide", (2**13, 2**20), 64)
     made = manifest(
@@ -205,6 +226,37 @@ def test_too_much_work_for_little_memory() -> None:
     )
     with pytest.raises(ProtocolError, match="too much work"):
         check_dealable(made)
+
+
+def test_too_much_work_to_see_masks() -> None:
+    """A large mask takes its bytes once, and its size in work whenever it is seen."""
+    large = Preshare("x", (2**29,), 64)
+    seen = MaskRef("x", (*[Centre()] * 7, Columns(0, 1)))
+    opens = [specs.Open(f"y{i}", (1,), 40, 40, (SERVER,), seen) for i in range(3000)]
+    check_dealable(manifest(large, *opens[:400]))
+    made = manifest(large, *opens)
+    made.check_size(8 << 30)
+    with pytest.raises(ProtocolError, match="too much work"):
+        check_dealable(made)
+
+
+def test_the_masks_held_at_a_time() -> None:
+    """As many as dealing holds: from where each is made to the last that speaks of it."""
+    first, unused, second = (Preshare(name, (2, 3), 40) for name in "abc")
+    made = manifest(
+        first,
+        unused,
+        specs.Open("d", (2, 3), 40, 40, (SERVER,), MaskRef("a")),
+        second,
+        specs.Square("e", (2, 3), MaskRef("c"), 40, 40),
+        specs.Square("f", (2, 3), MaskRef("d"), 40, 40),
+        Preshare("g", (9, 9), 40),
+        *[specs.Preshare(f"h{i}", (5,), 40) for i in range(3)],
+        *[specs.Square(f"i{i}", (5,), MaskRef(f"h{i}"), 40, 40) for i in range(3)],
+    )
+    dealing = Dealing(made, {CLIENT: bytes(16), SERVER: bytes(16)}, {})
+    assert check_dealable(made) == 8 * max(dealing._masks.words for _ in dealing.run()) == 8 * 15
+    assert check_dealable(msgspec.structs.replace(made, specs=made.specs[:-6])) == 8 * 12
 
 
 @pytest.mark.parametrize("bits", [-1, 0, 65, 2**40])

@@ -432,6 +432,32 @@ def test_discarding(store: StockStore, folder: Path) -> None:
             store.claim(each, MANIFEST)
 
 
+def test_a_failed_block_burns_its_stock(store: StockStore, folder: Path) -> None:
+    name, kept = put(store), put(store)
+    with store.burning(kept):
+        pass
+    with pytest.raises(KeyboardInterrupt), store.burning(name):
+        raise KeyboardInterrupt
+    assert names(folder) == {f"{name}.used", f"{kept}.stock"}
+    with pytest.raises(KeyboardInterrupt), store.burning("no id"):
+        raise KeyboardInterrupt
+
+
+def test_a_claim_that_fails_half_way_leaves_no_content(
+    store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    name = put(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(StockStore, "_without_name", fail)
+        with pytest.raises(StockError, match="cannot be read"), store.burning(name):
+            store.claim(name, MANIFEST)
+    assert names(folder) == {f"{name}.used"}
+    assert (folder / f"{name}.used").stat().st_size == 0
+
+
 def test_leftovers_are_burnt_when_nobody_else_is_here(store: StockStore, folder: Path) -> None:
     name = put(store)
     (folder / f"{new_id()}.0123abcd.partial").write_bytes(b"half")

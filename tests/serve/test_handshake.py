@@ -57,18 +57,18 @@ def greeted(deployment: Deployment, protocol: int = say.PROTOCOL, model: str = "
 def test_another_protocol_version(
     deployment: Deployment, batch: TokenBatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with greeted(deployment, protocol=2) as channel:
+    with greeted(deployment, protocol=1) as channel:
         with pytest.raises(ProtocolError) as error:
             channel.receive_control(say.Welcome)
-        assert "speaks protocol 2, the server 1; install the same release" in one_line(error.value)
-    assert "speaks protocol 2" in told(caplog)
+        assert "speaks protocol 1, the server 2; install the same release" in one_line(error.value)
+    assert "speaks protocol 1" in told(caplog)
     serves_others(deployment, batch)
 
 
 def test_another_protocol_version_at_the_dealer(deployment: Deployment) -> None:
     with deployment.to_dealer() as channel:
-        channel.send_control(say.Order(2, b""))
-        with pytest.raises(ProtocolError, match="speaks protocol 2, this program 1"):
+        channel.send_control(say.Order(1, b""))
+        with pytest.raises(ProtocolError, match="speaks protocol 1, this program 2"):
             channel.receive_control(say.Dealt)
 
 
@@ -153,9 +153,9 @@ Change = Callable[[say.Begin], say.Begin]
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda b: say.Begin(2, b.model, b.manifest, b.stock), "speaks protocol 2"),
-        (lambda b: say.Begin(1, OTHER_DIGEST, b.manifest, b.stock), "not the one served here"),
-        (lambda b: say.Begin(1, b.model, OTHER_DIGEST, b.stock), "derive different manifests"),
+        (lambda b: say.Begin(1, b.model, b.manifest, b.stock), "speaks protocol 1"),
+        (lambda b: say.Begin(2, OTHER_DIGEST, b.manifest, b.stock), "not the one served here"),
+        (lambda b: say.Begin(2, b.model, OTHER_DIGEST, b.stock), "derive different manifests"),
     ],
 )
 def test_a_begin_that_does_not_match_its_offer(

@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.serve.deployment import Deployment, fresh
+from tests.serve.deployment import Deployment, fresh, used
 
+from veilform.correlation import store as store_module
 from veilform.correlation.manifest import Manifest
-from veilform.correlation.specs import Preshare
+from veilform.correlation.specs import Open, Preshare
 from veilform.correlation.stockfile import Incoming
-from veilform.errors import ConnectionFailed, InputError, ProtocolError, VeilformError
+from veilform.correlation.store import StockStore
+from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockError, VeilformError
+from veilform.masks import MaskRef
 from veilform.models.bert.sides import Shape
 from veilform.models.text import TokenBatch
 from veilform.roles import CLIENT, SERVER
@@ -22,6 +26,7 @@ from veilform.serve import messages as say
 from veilform.serve.address import parse
 from veilform.serve.service import Service
 from veilform.transport import Channel
+from veilform.transport.control import Control
 
 
 def order(channel: Channel, manifest: Manifest) -> say.Dealt:
@@ -84,8 +89,8 @@ def manifest_of(*shape: int) -> Manifest:
 def test_a_manifest_without_weights_is_dealt(deployment: Deployment) -> None:
     with deployment.to_dealer() as channel:
         order(channel, manifest_of(2, 3))
-        channel.send_control(say.Order(2, b""))
-        with pytest.raises(ProtocolError, match="speaks protocol 2"):  # no segment came before
+        channel.send_control(say.Order(1, b""))
+        with pytest.raises(ProtocolError, match="speaks protocol 1"):  # no segment came before
             channel.receive_control(say.Segment)
 
 
@@ -114,6 +119,25 @@ def test_uncollected_stocks_are_bounded_and_thrown_away(
     monkeypatch.setattr(dealer_module, "MOST_HELD_BYTES", 1000)
     with deployment.client() as client, pytest.raises(ProtocolError, match="too many stocks wait"):
         client.prepare(Shape(*batch.ids.shape))
+
+
+def test_masks_that_dealing_holds_have_their_room(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of this is dealt: two masks of 800 bytes, held at a time."""
+    specs = (
+        Preshare("x", (100,), 40),
+        Open("y", (100,), 40, 40, (SERVER,), MaskRef("x")),
+        Open("z", (100,), 40, 40, (SERVER,), MaskRef("y")),
+    )
+    manifest = Manifest("0" * 64, "", 1, 16, specs, (), ())
+    assert manifest.offline_bytes == 0
+    monkeypatch.setattr(dealer_module, "MOST_HELD_BYTES", 1600)
+    with deployment.to_dealer() as channel:
+        order(channel, manifest)
+    monkeypatch.setattr(dealer_module, "MOST_HELD_BYTES", 1599)
+    with deployment.to_dealer() as channel, pytest.raises(ProtocolError, match="too many stocks"):
+        order(channel, manifest)
 
 
 def test_the_servers_memory_is_bounded(
@@ -190,6 +214,58 @@ def test_a_full_disk_at_the_server(
     monkeypatch.undo()
     with deployment.client() as client:
         client.infer(batch)
+
+
+def test_a_stock_whose_client_was_not_told_is_burnt(
+    deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's connection broke before the server could say `Stored`."""
+    genuine, kept = Channel.send_control, []
+
+    def send_control(channel: Channel, message: Control, **options: int) -> None:
+        if isinstance(message, say.Stored):
+            kept.extend(fresh(deployment.server_folder))
+            raise ConnectionFailed("reset by peer")
+        genuine(channel, message, **options)
+
+    with monkeypatch.context() as patch, deployment.client() as client:
+        patch.setattr(Channel, "send_control", send_control)
+        with pytest.raises(VeilformError):
+            client.prepare(Shape(*batch.ids.shape))
+        assert not fresh(deployment.server_folder)
+        assert not fresh(deployment.client_folder)
+    assert [Path(name).stem for name in kept] == used(deployment.server_folder)
+    with deployment.client() as client:
+        client.infer(batch)
+
+
+def test_a_client_interrupted_when_its_stock_came(
+    deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(store: StockStore) -> None:
+        if store._role is CLIENT:
+            raise KeyboardInterrupt
+
+    with deployment.client() as client:
+        monkeypatch.setattr(store_module, "_PUTS_PER_SWEEP", 1)
+        monkeypatch.setattr(StockStore, "_forget_old_marks", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.prepare(Shape(*batch.ids.shape))
+        assert not fresh(deployment.client_folder)
+
+
+def test_a_stock_that_the_client_cannot_claim_is_burnt(
+    deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    with deployment.client() as client:
+        client.prepare(Shape(*batch.ids.shape))
+        monkeypatch.setattr("veilform.correlation.store.os.link", fail)
+        with pytest.raises(StockError, match="cannot be marked used"):
+            client.infer(batch)
+        assert not fresh(deployment.client_folder)
 
 
 def test_out_of_file_descriptors_does_not_spin(caplog: pytest.LogCaptureFixture) -> None:

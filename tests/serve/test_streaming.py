@@ -90,7 +90,8 @@ def test_a_pending_stock_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("who", ["nobody collects", "nobody deals"])
 def test_a_pending_stock_does_not_wait_for_ever(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending_module, "MOST_QUEUED_BYTES", 10)
-    monkeypatch.setattr(pending_module, "COLLECT_S", 0.05)
+    limit = "COLLECT_S" if who == "nobody collects" else "DEALING_S"
+    monkeypatch.setattr(pending_module, limit, 0.05)
     pending = Pending("", b"")
     pending.put(views(8)[0])
     if who == "nobody collects":
@@ -102,6 +103,21 @@ def test_a_pending_stock_does_not_wait_for_ever(who: str, monkeypatch: pytest.Mo
     assert pending.queued_bytes == 0
     with pytest.raises(StockError):
         list(pending.parts())
+
+
+def test_dealing_may_take_longer_than_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending_module, "COLLECT_S", 0.05)
+    pending, parts = Pending("", b""), views(8)
+
+    def deal() -> None:
+        time.sleep(0.3)
+        pending.put(parts[0])
+        pending.end()
+
+    thread = threading.Thread(target=deal)
+    thread.start()
+    assert joined([list(some) for some in pending.parts()]) == joined(parts)
+    thread.join()
 
 
 def test_work_beside() -> None:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from veilform.correlation.manifest import Manifest
-from veilform.correlation.masks import references
+from veilform.correlation.masks import MaskTable, references
 from veilform.correlation.specs import (
     AnySpec,
     Linear,
@@ -24,31 +24,34 @@ from veilform.correlation.specs import (
 )
 from veilform.errors import ProtocolError
 from veilform.kernels import MOST_TREE_BITS
-from veilform.masks import Drop, MaskRef
+from veilform.masks import Drop, Heads, MaskRef
 from veilform.ring import WORD
 from veilform.roles import CLIENT, SERVER
 from veilform.shapes import Abstract
 
 MOST_MULTIPLY_ADDS = 1 << 44
 MOST_VIEWS = 8
+_VIEW_WORK = 8
+"""Multiply-adds that a view of a mask counts for, by the word; so does the mask's use itself."""
+_SENDERS = ((CLIENT, SERVER), (CLIENT,), (SERVER,))
 
 Shape = tuple[int, ...]
 
 
-def check_dealable(manifest: Manifest) -> None:
-    """Deals with shapes alone.
+def check_dealable(manifest: Manifest) -> int:
+    """Deals with shapes alone; the most bytes of masks that dealing will hold at a time.
 
     Raises:
         ProtocolError: a mask is missing or named twice, shapes do not fit together, a shift is
             outside the ring, or the whole is too much work.
     """
-    masks: dict[str, Abstract] = {}
+    masks: MaskTable[Abstract] = MaskTable(manifest.specs)
     names: set[str] = set()
-    work = 0
-    for spec in manifest.specs:
+    work = peak = 0
+    for index, spec in enumerate(manifest.specs):
         try:
             fits = spec.name not in names and _fits(spec, masks)
-            work += _work(spec) if fits else 0
+            work += _work(spec, masks) if fits else 0
         except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError):
             fits = False
         if not fits:
@@ -57,15 +60,15 @@ def check_dealable(manifest: Manifest) -> None:
             raise ProtocolError("the manifest asks for too much work; use a smaller batch")
         names.add(spec.name)
         if isinstance(spec, (Preshare, Linear, Open)):
-            masks[spec.name] = Abstract(spec.shape)
+            masks.put(spec.name, Abstract(spec.shape))
+        peak = max(peak, WORD // 8 * masks.words)
+        masks.forget(index, spec)
+    return peak
 
 
-def _fits(spec: AnySpec, masks: dict[str, Abstract]) -> bool:
+def _fits(spec: AnySpec, masks: MaskTable[Abstract]) -> bool:
     def seen(ref: MaskRef) -> Shape:
-        array = masks[ref.name]
-        for view in ref.views:
-            array = view.apply(array)
-        return array.shape
+        return masks.get(ref).shape
 
     if any(not _plain(ref) for ref in references(spec)):
         return False
@@ -79,10 +82,8 @@ def _fits(spec: AnySpec, masks: dict[str, Abstract]) -> bool:
         )  # fmt: skip
     if isinstance(spec, Open):
         known = spec.source is None or seen(spec.source) == spec.shape
-        roles = set(spec.senders) <= {CLIENT, SERVER} and len(set(spec.senders)) == len(
-            spec.senders
-        )
-        return known and roles and 0 < spec.width <= spec.bits
+        senders = _SENDERS if spec.source is None else ((SERVER,),)
+        return known and spec.senders in senders and 0 < spec.width <= spec.bits
     if isinstance(spec, Square):
         return 0 < spec.width <= spec.bits and seen(spec.opened) == spec.shape
     if isinstance(spec, Product):
@@ -101,10 +102,12 @@ def _fits(spec: AnySpec, masks: dict[str, Abstract]) -> bool:
 
 
 def _plain(ref: MaskRef) -> bool:
-    """Few views, and none that shifts by more than a word."""
-    drops = (view for view in ref.views if isinstance(view, Drop))
+    """Few views, none that shifts by more than a word or makes fewer heads than one."""
     return len(ref.views) <= MOST_VIEWS and all(
-        0 <= view.shift < view.bits <= WORD for view in drops
+        view.count > 0
+        if isinstance(view, Heads)
+        else not isinstance(view, Drop) or 0 <= view.shift < view.bits <= WORD
+        for view in ref.views
     )
 
 
@@ -115,7 +118,13 @@ def _times(shape: Shape, weight: Shape) -> Shape | None:
     return (*shape[:-1], weight[-1])
 
 
-def _work(spec: AnySpec) -> int:
+def _work(spec: AnySpec, masks: MaskTable[Abstract]) -> int:
+    """In multiply-adds: the spec's own, and of seeing whole masks through each of their views."""
+    seen = sum((1 + len(ref.views)) * masks.get(MaskRef(ref.name)).size for ref in references(spec))
+    return _own_work(spec) + _VIEW_WORK * seen
+
+
+def _own_work(spec: AnySpec) -> int:
     if isinstance(spec, Linear):
         return sum(math.prod(term.shape) * term.weight_shape[-1] for term in spec.terms)
     if isinstance(spec, MatMul):

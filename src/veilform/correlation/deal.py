@@ -50,7 +50,7 @@ class Dealing:
         self._manifest = manifest
         self._seeds = seeds
         self._weights = weights
-        self._masks = MaskTable(manifest.specs)
+        self._masks: MaskTable[Words] = MaskTable(manifest.specs)
 
     def run(self) -> Iterator[dict[Role, list[memoryview]]]:
         """For each spec in order, the dealt fields of each party as bytes."""

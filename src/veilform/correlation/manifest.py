@@ -103,14 +103,12 @@ class Manifest(msgspec.Struct, frozen=True, dict=True):
         """
         total = 0
         for spec in self.specs:
-            for role in (CLIENT, SERVER):
-                for field in spec.fields(role):
-                    # Axes first: a product over many large ones would itself take for ever.
-                    if len(field.shape) > MOST_AXES or not 0 < field.bits <= 64:
-                        raise ProtocolError("the manifest has an impossible field")
-                    if any(not 0 < n <= limit for n in field.shape):
-                        raise ProtocolError(f"the manifest has an axis outside 1 to {limit}")
-                    total += 8 * math.prod(field.shape)
+            fields = [field for role in (CLIENT, SERVER) for field in spec.fields(role)]
+            if any(not 0 < field.bits <= 64 for field in fields):
+                raise ProtocolError("the manifest has an impossible field")
+            # A spec's own shape counts without any field: the dealer makes that array anyway.
+            own = _words(getattr(spec, "shape", ()), limit)
+            total += 8 * max(own, sum(_words(field.shape, limit) for field in fields))
             if total > limit:
                 raise ProtocolError(f"the manifest asks for more than {limit} bytes of randomness")
 
@@ -129,6 +127,15 @@ class Manifest(msgspec.Struct, frozen=True, dict=True):
         """The server's weights by name, as the dealer must hold them (masked)."""
         linears = (spec for spec in self.specs if isinstance(spec, Linear))
         return {term.weight: term.weight_shape for spec in linears for term in spec.terms}
+
+
+def _words(shape: tuple[int, ...], limit: int) -> int:
+    # Axes first: a product over many large ones would itself take for ever.
+    if len(shape) > MOST_AXES:
+        raise ProtocolError("the manifest has an impossible field")
+    if any(not 0 < n <= limit for n in shape):
+        raise ProtocolError(f"the manifest has an axis outside 1 to {limit}")
+    return math.prod(shape)
 
 
 def layout(spec: AnySpec, role: Role, source: Source) -> Layout:

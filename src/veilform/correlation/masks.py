@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Generic
 
 import numpy as np
 
@@ -10,24 +11,30 @@ from veilform import kernels
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.material import expand_field, pack_field
 from veilform.correlation.specs import AnySpec, Linear, Preshare
-from veilform.masks import MaskRef
+from veilform.masks import ArrayT, MaskRef
 from veilform.ring import Words
 from veilform.roles import CLIENT
 
 
-class MaskTable:
-    """Arrays of named masks. Forgets each after the last spec that speaks of it."""
+class MaskTable(Generic[ArrayT]):
+    """Arrays of named masks. Forgets each after the last spec that speaks of it.
+
+    Attributes:
+        words: how many it holds, of all arrays.
+    """
 
     def __init__(self, specs: tuple[AnySpec, ...]) -> None:
-        self._arrays: dict[str, Words] = {}
+        self.words = 0
+        self._arrays: dict[str, ArrayT] = {}
         self._last = {ref.name: i for i, spec in enumerate(specs) for ref in references(spec)}
 
-    def put(self, name: str, mask: Words) -> None:
+    def put(self, name: str, mask: ArrayT) -> None:
         """Keeps a mask that some later spec names; drops any other."""
         if name in self._last:
             self._arrays[name] = mask
+            self.words += mask.size
 
-    def get(self, ref: MaskRef) -> Words:
+    def get(self, ref: MaskRef) -> ArrayT:
         """The mask seen through the reference's views."""
         return ref.of(self._arrays[ref.name])
 
@@ -35,7 +42,8 @@ class MaskTable:
         """Drops what spec number ``index`` was the last to need."""
         for ref in references(spec):
             if self._last[ref.name] == index:
-                self._arrays.pop(ref.name, None)
+                mask = self._arrays.pop(ref.name, None)
+                self.words -= 0 if mask is None else mask.size
 
 
 def references(spec: AnySpec) -> Iterator[MaskRef]:
@@ -57,7 +65,7 @@ def client_mask(spec: AnySpec, seed: bytes) -> Words | None:
     return expand_field(seed, spec, field)
 
 
-def product_of_masks(spec: Linear, masks: MaskTable, weights: Mapping[str, object]) -> Words:
+def product_of_masks(spec: Linear, masks: MaskTable[Words], weights: Mapping[str, object]) -> Words:
     """sum_i r_i W_i mod 2^spec.bits, with s for the weights at the dealer and P at the client."""
     total = np.zeros(spec.shape, np.uint64)
     for term in spec.terms:
@@ -77,7 +85,7 @@ def corrections(
     Args:
         weights: the common part P of each weight; matrices packed, or plain for inputs of two axes.
     """
-    masks = MaskTable(manifest.specs)
+    masks: MaskTable[Words] = MaskTable(manifest.specs)
     for index, spec in enumerate(manifest.specs):
         mask = client_mask(spec, seed)
         if isinstance(spec, Linear):

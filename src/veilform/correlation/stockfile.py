@@ -11,7 +11,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
-from typing import Annotated, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, cast
 
 import msgspec
 
@@ -34,12 +34,19 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a stock file says of itself.
 
     The checksum, of the seed and the table of checksums, is against damage, not against an enemy.
+    Its text form shows no content.
     """
 
     role: Role
     manifest: str
     seed: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     checksum: int
+
+    def __repr__(self) -> str:
+        return f"Header({self.role.value})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("role", self.role.value)]
 
 
 class Incoming:

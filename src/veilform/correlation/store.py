@@ -180,14 +180,17 @@ class StockStore:
         """
         descriptor = os.open(used, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            mark = self._folder / f"{stock_id}.{secrets.token_hex(4)}.partial"
-            mark.touch(mode=0o600)
-            mark.replace(used)
+            self._put_empty_mark(used)
             self._sync_folder()
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
+
+    def _put_empty_mark(self, used: Path) -> None:
+        mark = self._folder / f"{used.stem}.{secrets.token_hex(4)}.partial"
+        mark.touch(mode=0o600)
+        mark.replace(used)
 
     def discard(self, stock_id: str) -> None:
         """Marks a stock used without reading it, whether it is here or not.
@@ -197,6 +200,16 @@ class StockStore:
         """
         self._burn(stock_id)
         self._sync_folder()
+
+    @contextlib.contextmanager
+    def burning(self, stock_id: str) -> Iterator[None]:
+        """Discards a stock, if that is possible, when the block fails."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(StockError):
+                self.discard(stock_id)
+            raise
 
     def burn_leftovers(self) -> int:
         """Burns what an earlier process left here, if no other has the folder open; how many."""
@@ -222,6 +235,8 @@ class StockStore:
         fresh, used = self._paths(stock_id)
         with contextlib.suppress(OSError):  # without the file, there is nothing to claim
             used.touch(mode=0o600)
+            if used.stat().st_size:  # of a claim that failed half way
+                self._put_empty_mark(used)
         try:
             fresh.unlink(missing_ok=True)
         except OSError as error:

@@ -121,6 +121,7 @@ class Client(Closing):
         dealt = self._dealer.receive_control(say.Dealt, timeout_s=DEALING_S)
         # Dealing goes on while the server collects its part, and gets the corrections from here.
         with (
+            self._store.burning(dealt.stock),
             self._telling_server(),
             self._store.incoming(dealt.stock, manifest, dealt.seed) as stock,
             beside(
@@ -159,7 +160,8 @@ class Client(Closing):
             self.prepare(shape)
         prepared = self._ready[shape].popleft()
         before, start = self._server.counters.snapshot(), time.perf_counter()
-        stock = self._store.claim(prepared.stock, prepared.manifest)
+        with self._store.burning(prepared.stock):
+            stock = self._store.claim(prepared.stock, prepared.manifest)
         with self._telling_server():
             self._server.send_control(
                 say.Begin(say.PROTOCOL, self.side.model, prepared.manifest.digest, prepared.stock)

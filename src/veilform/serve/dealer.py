@@ -30,7 +30,7 @@ log = logging.getLogger("veilform")
 
 MOST_PENDING = 64
 MOST_HELD_BYTES = 16 << 30
-"""Of stocks in work or waiting, together."""
+"""Of stocks in work, with the masks that their dealing holds, or waiting, together."""
 MOST_WEIGHT_SETS = 4
 PENDING_S = 900.0
 """A stock that the server does not collect within this time is thrown away."""
@@ -123,22 +123,23 @@ class Dealer:
 
     def _deal(self, channel: Channel, manifest: Manifest) -> None:
         manifest.check_size(say.MOST_DEALT_BYTES)
-        check_dealable(manifest)
+        masks = check_dealable(manifest)
         weights = self._weights_of(manifest)
         size = sum(manifest.dealt_bytes(role) for role in (CLIENT, SERVER))
+        room = size + masks
         with self._lock:
             self._drop_old()
             held = self._in_work + sum(p.queued_bytes for p in self._pending.values())
-            if len(self._pending) >= MOST_PENDING or held + size > MOST_HELD_BYTES:
+            if len(self._pending) >= MOST_PENDING or held + room > MOST_HELD_BYTES:
                 raise StockError(
                     "too many stocks wait for the server; let it collect them, and try again"
                 )
-            self._in_work += size
+            self._in_work += room
         try:
             self._deal_now(channel, manifest, weights, size)
         finally:
             with self._lock:
-                self._in_work -= size
+                self._in_work -= room
 
     def _deal_now(
         self, channel: Channel, manifest: Manifest, weights: Mapping[str, object], size: int

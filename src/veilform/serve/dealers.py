@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from veilform.errors import ConnectionFailed, ProtocolError, StockError
 from veilform.transport import Channel, PeerError
@@ -15,8 +16,9 @@ log = logging.getLogger("veilform")
 T = TypeVar("T")
 
 
-class Answered(NamedTuple, Generic[T]):
-    """A connection in use, and what it was asked for."""
+@dataclass(frozen=True, repr=False)
+class Answered(Generic[T]):
+    """A connection in use, and what it was asked for, which may be a seed."""
 
     channel: Channel
     answer: T

@@ -9,7 +9,7 @@ import msgspec
 from veilform.correlation.store import StockId
 from veilform.transport.control import Control
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of everything that crosses a channel: control messages, protocols, frames."""
 MOST_MANIFEST_BYTES = 16 << 20
 MOST_WEIGHT_BYTES = 8 << 30

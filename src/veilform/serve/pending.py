@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from veilform.errors import StockError
+from veilform.serve.segments import DEALING_S
 
 MOST_QUEUED_BYTES = 32 << 20
 COLLECT_S = 120.0
-"""The longest wait for the server to take something, or for the dealing to go on."""
+"""The longest wait for the server to take something."""
 
 Parts = Sequence[memoryview]
 
@@ -78,7 +79,7 @@ class Pending:
         """
         while True:
             with self._changed:
-                if not self._changed.wait_for(self._gives, COLLECT_S):
+                if not self._changed.wait_for(self._gives, DEALING_S):
                     self._fail("the dealing of the stock does not go on")
                 if self._failure:
                     raise StockError(self._failure)

@@ -94,23 +94,26 @@ class Server:
             raise StockError(f"{waiting} stocks of this client wait already; use them first")
         shape = Shape(offer.batch, offer.length)
         manifest = self._manifest(shape, offer.manifest)
-        dealer, seed = self._dealers.ask(lambda dealer: self._collect(dealer, offer))
-        try:
-            with (
-                self._holding(manifest),
-                _own_disk(),
-                self._store.incoming(offer.stock, manifest, seed) as stock,
-                beside(
-                    lambda: _receive_dealt(dealer, stock, manifest),
-                    lambda: self._dealers.drop(dealer),
-                ),
-            ):
-                channel.receive_bulk_into(stock.corrections, manifest.correction_bytes)
-        except BaseException:
-            self._dealers.drop(dealer)
-            raise
-        self._dealers.release(dealer)
-        channel.send_control(say.Stored(offer.stock))
+        collected = self._dealers.ask(lambda dealer: self._collect(dealer, offer))
+        dealer, seed = collected.channel, collected.answer
+        # The client knows of it once it is told, and no one burns it before.
+        with self._store.burning(offer.stock):
+            try:
+                with (
+                    self._holding(manifest),
+                    _own_disk(),
+                    self._store.incoming(offer.stock, manifest, seed) as stock,
+                    beside(
+                        lambda: _receive_dealt(dealer, stock, manifest),
+                        lambda: self._dealers.drop(dealer),
+                    ),
+                ):
+                    channel.receive_bulk_into(stock.corrections, manifest.correction_bytes)
+            except BaseException:
+                self._dealers.drop(dealer)
+                raise
+            self._dealers.release(dealer)
+            channel.send_control(say.Stored(offer.stock))
         return shape
 
     def _run(self, channel: Channel, begin: say.Begin, shapes: dict[str, Shape]) -> None:

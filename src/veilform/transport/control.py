@@ -23,7 +23,15 @@ class Control(msgspec.Struct, tag=True, forbid_unknown_fields=True, frozen=True)
 
     class Request(Control, frozen=True):
         model: str
+
+    Its text form is its name: a field may be a seed.
     """
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
 
 
 class _Nothing(Control, frozen=True):
