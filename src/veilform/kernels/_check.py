@@ -103,3 +103,10 @@ def party(number: int) -> None:
     """Raise ValueError unless the number is a party's."""
     if number not in (0, 1):
         raise ValueError(f"party must be 0 or 1, not {number!r}")
+
+
+def like(name: str, array: Any, expected: tuple[int, ...]) -> U64:
+    """The array if it is uint64 of exactly this shape; else raise ValueError."""
+    array = words(name, array)
+    shape(name, array, expected)
+    return array
