@@ -27,8 +27,8 @@ from veilform.transport.links import PRESETS
 
 #: Shape, tokens, link, runs. A shape's loopback comes before its other links.
 SETTINGS = (
-    ("bert-base", 128, "loopback", 7),
-    ("bert-base", 128, "lan", 7),
+    ("bert-base", 128, "loopback", 9),
+    ("bert-base", 128, "lan", 5),
     ("bert-base", 128, "wan", 3),
     ("bert-large", 128, "loopback", 1),
 )
