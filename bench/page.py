@@ -141,6 +141,15 @@ def links(results: Figures) -> str:
     return markdown(head, rows) + made_by(results) + "\n" + drawn
 
 
+def instructions(results: Figures) -> str:
+    """Instructions of the kernels."""
+    rows = [
+        [row["kernel"], row["path"], f"{row['instructions_each']:.4g}", row["per"]]
+        for row in results["kernels"]
+    ]
+    return markdown(["kernel", "path", "instructions", "for each"], rows) + made_by(results)
+
+
 def growth(results: Figures) -> str:
     """The picture of all series."""
     return picture("growth", "Growth with text, layers and batch")
@@ -148,6 +157,7 @@ def growth(results: Figures) -> str:
 
 TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "models": ("models", models),
+    "instructions": ("instructions", instructions),
     "growth": ("growth", growth),
     "sequence": ("growth", growing("sequence", "seq")),
     "layers": ("growth", growing("layers", "layers")),
