@@ -11,7 +11,6 @@ Each point is what `veilform bench inference` measures: three processes, TLS ove
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,12 +69,7 @@ def main() -> None:
     for name, rows in found.items():
         show(name, sizes[name], rows)
     if options.json:
-        document = {
-            "command": "python " + " ".join(sys.argv),
-            "machine": machine.describe(),
-            **found,
-        }
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        machine.save(options.json, "python " + " ".join(sys.argv), found)
 
 
 def show(name: str, sizes: tuple[int, ...], rows: list[dict[str, Any]]) -> None:

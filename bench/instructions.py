@@ -11,7 +11,6 @@ name).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -118,8 +117,7 @@ def main() -> int:
     Console().print(table)
     if options.json:
         command = "python bench/instructions.py --json bench/results/instructions.json"
-        content = {"command": command, "machine": machine.describe(), "kernels": rows}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        machine.save(options.json, command, {"kernels": rows})
     return 0
 
 

@@ -11,7 +11,6 @@ and bytes over bandwidth, plus its messages times the one-way delay.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -81,8 +80,7 @@ def main() -> int:
     Console().print(table)
     if options.json:
         command = "python bench/models.py --json bench/results/models.json"
-        content = {"command": command, "machine": machine.describe(), "models": rows}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        machine.save(options.json, command, {"models": rows})
     return 0
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -204,15 +203,10 @@ def main() -> None:
     for refused in dict.fromkeys(each for row in rows for each in row["refused"]):
         print(f"refused: {refused}")
     if options.json:
-        document = {
-            "command": "python " + " ".join(sys.argv),
-            "machine": machine.describe(),
-            "shape": options.shape,
-            "seq": options.seq,
-            "runs": options.runs,
-            "links": rows,
-        }
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        figures = {
+            "shape": options.shape, "seq": options.seq, "runs": options.runs, "links": rows,
+        }  # fmt: skip
+        machine.save(options.json, "python " + " ".join(sys.argv), figures)
 
 
 if __name__ == "__main__":

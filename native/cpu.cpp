@@ -47,44 +47,30 @@ GemmFn gemm_fn(int path, unsigned bits) {
   return ops(path)->gemm;
 }
 
-DpfGenerateFn dpf_generate_fn(int path) {
 #ifdef VEILFORM_X86
+namespace {
+
+// A kernel that needs AES instructions: the wide one, the narrow one, or null.
+template <class Function>
+Function with_aes(int path, Function vaes, Function aesni) {
   static const Cpu cpu = detect_cpu();
-  if (path != kPortable && supported(path) && cpu.aes) return aesni_generate;
-#endif
-  (void)path;
-  return nullptr;
+  if (path == kPortable || !supported(path)) return nullptr;
+  if (path == kAvx512 && cpu.vaes) return vaes;
+  return cpu.aes ? aesni : nullptr;
 }
 
-DpfLookupFn dpf_lookup_fn(int path) {
-#ifdef VEILFORM_X86
-  static const Cpu cpu = detect_cpu();
-  if (path == kAvx512 && supported(path) && cpu.vaes) return vaes_lookup;
-  if (path != kPortable && supported(path) && cpu.aes) return aesni_lookup;
-#endif
-  (void)path;
-  return nullptr;
-}
+}  // namespace
 
-DpfSegmentsFn dpf_segments_fn(int path) {
-#ifdef VEILFORM_X86
-  static const Cpu cpu = detect_cpu();
-  if (path == kAvx512 && supported(path) && cpu.vaes) return vaes_segments;
-  if (path != kPortable && supported(path) && cpu.aes) return aesni_segments;
+DpfGenerateFn dpf_generate_fn(int path) { return with_aes(path, aesni_generate, aesni_generate); }
+DpfLookupFn dpf_lookup_fn(int path) { return with_aes(path, vaes_lookup, aesni_lookup); }
+DpfSegmentsFn dpf_segments_fn(int path) { return with_aes(path, vaes_segments, aesni_segments); }
+CtrFn ctr_fn(int path) { return with_aes(path, ctr_vaes, ctr_aesni); }
+#else
+DpfGenerateFn dpf_generate_fn(int) { return nullptr; }
+DpfLookupFn dpf_lookup_fn(int) { return nullptr; }
+DpfSegmentsFn dpf_segments_fn(int) { return nullptr; }
+CtrFn ctr_fn(int) { return nullptr; }
 #endif
-  (void)path;
-  return nullptr;
-}
-
-CtrFn ctr_fn(int path) {
-#ifdef VEILFORM_X86
-  static const Cpu cpu = detect_cpu();
-  if (path == kAvx512 && supported(path) && cpu.vaes) return ctr_vaes;
-  if (path != kPortable && supported(path) && cpu.aes) return ctr_aesni;
-#endif
-  (void)path;
-  return nullptr;
-}
 
 CrcFn crc_fn(int path) {
 #ifdef VEILFORM_X86

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from veilform import __version__, kernels
@@ -24,6 +26,12 @@ def describe() -> dict[str, object]:
         # Processes that wanted a core in the last minute; the measured ones are among them.
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
+
+
+def save(path: Path, command: str, figures: Mapping[str, object]) -> None:
+    """Writes figures as JSON, with the command that made them and what it ran on."""
+    document = {"command": command, "machine": describe(), **figures}
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def peak_rss_mb(pid: int) -> float | None:

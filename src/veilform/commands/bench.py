@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from veilform.commands import console
-from veilform.commands.console import Certificates, Json, LinkName
+from veilform.commands.console import (
+    Certificates,
+    ClientStock,
+    DealerAt,
+    Json,
+    LinkName,
+    Public,
+    ServerAt,
+)
 
 ABOUT = """Time private inference of a model of random weights, beside the plain one.
 
@@ -78,11 +85,11 @@ def inference(
 
 @app.command(hidden=True)
 def client(
-    public: Annotated[Path, typer.Argument(help="The folder that `veilform export` made.")],
+    public: Public,
     certificates: Certificates,
-    server: Annotated[str, typer.Option(help="host:port of the server.")],
-    dealer: Annotated[str, typer.Option(help="host:port of the dealer.")],
-    stock: Annotated[Path, typer.Option(help="Folder for this client's stock; kept private.")],
+    server: ServerAt,
+    dealer: DealerAt,
+    stock: ClientStock,
     link: LinkName = "loopback",
 ) -> None:
     """Run an inference for each line of standard input, a JSON list of texts; print its cost."""

@@ -35,6 +35,12 @@ Certificates = Annotated[
     Path, typer.Option(help="Folder made by `veilform certificates`, or this party's part of it.")
 ]
 Listen = Annotated[str, typer.Option(help="host:port to listen at; port 0 takes a free one.")]
+Public = Annotated[Path, typer.Argument(help="The folder that `veilform export` made.")]
+ServerAt = Annotated[str, typer.Option("--server", help="host:port of the server.")]
+DealerAt = Annotated[str, typer.Option("--dealer", help="host:port of the dealer.")]
+ClientStock = Annotated[
+    Path, typer.Option("--stock", help="Folder for this client's stock; kept private.")
+]
 LinkName = Annotated[
     str,
     typer.Option(

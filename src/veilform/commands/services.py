@@ -10,7 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from veilform.commands import console
-from veilform.commands.console import Certificates, Json, LinkName, Listen, Model
+from veilform.commands.console import (
+    Certificates,
+    ClientStock,
+    DealerAt,
+    Json,
+    LinkName,
+    Listen,
+    Model,
+    Public,
+    ServerAt,
+)
 from veilform.errors import RangeError
 
 StdinOption = Annotated[
@@ -77,7 +87,7 @@ def dealer(
 def server(
     model: Model,
     certificates: Certificates,
-    dealer: Annotated[str, typer.Option(help="host:port of the dealer.")],
+    dealer: DealerAt,
     stock: Annotated[Path, typer.Option(help="Folder for this server's stock; kept private.")],
     listen: Listen = "127.0.0.1:7001",
     publish_to: Annotated[
@@ -125,11 +135,11 @@ def server(
 
 
 def classify(
-    public: Annotated[Path, typer.Argument(help="The folder that `veilform export` made.")],
+    public: Public,
     certificates: Certificates,
-    server: Annotated[str, typer.Option(help="host:port of the server.")],
-    dealer: Annotated[str, typer.Option(help="host:port of the dealer.")],
-    stock: Annotated[Path, typer.Option(help="Folder for this client's stock; kept private.")],
+    server: ServerAt,
+    dealer: DealerAt,
+    stock: ClientStock,
     text: Annotated[
         list[str] | None, typer.Option(help="A text; may be given more than once.")
     ] = None,

@@ -69,15 +69,14 @@ class Dealing:
         for field in spec.fields(role):
             if field.source is not Source.DEALT:
                 continue
-            value = values[field.name]
-            if own[field.name].source is Source.SEED:
-                value = value - self._draw(CLIENT, spec, field.name)
+            value, ours = values[field.name], own[field.name]
+            if ours.source is Source.SEED:
+                value = value - expand_field(self._seeds[CLIENT], spec, ours)
             out.append(pack_field(value, field))
         return out
 
     def _draw(self, role: Role, spec: Spec, name: str) -> Words:
-        field = next(f for f in spec.fields(role) if f.name == name)
-        return expand_field(self._seeds[role], spec, field)
+        return expand_field(self._seeds[role], spec, spec.field(role, name))
 
     def _parts(self, ref: MaskRef, width: int | None) -> tuple[Words, Words]:
         """q = rho and h = msb(rho) of an opened value's mask; 0 for the latter if not lifted."""

@@ -61,8 +61,7 @@ def client_mask(spec: AnySpec, seed: bytes) -> Words | None:
     """The mask that the client fixes by this spec, if any."""
     if not isinstance(spec, (Preshare, Linear)):
         return None
-    field = next(f for f in spec.fields(CLIENT) if f.name == "mask")
-    return expand_field(seed, spec, field)
+    return expand_field(seed, spec, spec.field(CLIENT, "mask"))
 
 
 def product_of_masks(spec: Linear, masks: MaskTable[Words], weights: Mapping[str, object]) -> Words:
@@ -90,7 +89,7 @@ def corrections(
         mask = client_mask(spec, seed)
         if isinstance(spec, Linear):
             assert mask is not None
-            share = next(f for f in spec.fields(CLIENT) if f.name == "share")
+            share = spec.field(CLIENT, "share")
             product = product_of_masks(spec, masks, weights)
             yield pack_field(product - expand_field(seed, spec, share) - mask, share)
         if mask is not None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from veilform import prg
 from veilform.correlation.specs import Field, Source, Spec
 from veilform.errors import StockError
-from veilform.ring import Words
+from veilform.ring import Words, reduce
 from veilform.roles import Role
 from veilform.words import pack, unpack
 
@@ -23,8 +21,8 @@ def expand_field(seed: bytes, spec: Spec, field: Field) -> Words:
 
 def pack_field(value: Words, field: Field) -> memoryview:
     """A dealt field as bytes: always whole bytes a word, a single bit too."""
-    reduced = value if field.bits == 64 else value & np.uint64((1 << field.bits) - 1)
-    return pack(reduced, max(field.bits, 8))
+    # Packing drops what is above the bits of a word, of which there are 8 at least.
+    return pack(value if field.bits >= 8 else reduce(value, field.bits), max(field.bits, 8))
 
 
 class Material(Mapping[str, Words]):

@@ -54,6 +54,10 @@ class Spec(msgspec.Struct, frozen=True, tag_field="kind"):
         """What ``role`` has of this correlation."""
         raise TypeError(f"{type(self).__name__} is not a correlation")
 
+    def field(self, role: Role, name: str) -> Field:
+        """The one of that name, which ``role`` must have."""
+        return next(field for field in self.fields(role) if field.name == name)
+
 
 def _shared(role: Role, fields: list[tuple[str, Shape, int]]) -> tuple[Field, ...]:
     """Sharings; one of no bits is left out."""

@@ -25,7 +25,7 @@ def to_bytes(words: U64, bits: int) -> U8:
         ValueError: words is no uint64 array, or bits is out of range.
     """
     words = _check.words("words", words).reshape(-1)
-    _check_bits(bits)
+    _check.modulus(bits)
     at = selected()
     if at.native is None:
         return reference_to_bytes(words, bits)
@@ -41,7 +41,7 @@ def from_bytes(raw: U8, count: int, bits: int) -> tuple[U64, bool]:
         ValueError: raw is no uint8 array (packed_size(count, bits),), or bits is out of range.
     """
     raw = _check.words("raw", raw, np.uint8)
-    _check_bits(bits)
+    _check.modulus(bits)
     _check.shape("raw", raw, (packed_size(count, bits),))
     at = selected()
     if at.native is None:
@@ -69,8 +69,3 @@ def reference_from_bytes(raw: U8, count: int, bits: int) -> tuple[U64, bool]:
     words = padded.reshape(-1).view("<u8").astype(np.uint64, copy=False)
     masked = words & np.uint64((1 << bits) - 1)
     return masked, bool((words == masked).all())
-
-
-def _check_bits(bits: int) -> None:
-    if not 1 <= bits <= 64:
-        raise ValueError(f"a word has 1 to 64 bits, not {bits}")

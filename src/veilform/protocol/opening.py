@@ -17,13 +17,10 @@ from veilform.values import Additive, Array, Opened, Preshared
 
 
 def _open_cost(me: Party, x: Additive | Preshared, bits: int | None = None) -> Cost:
-    size = sent(x.shape, x.bits)
-    lifts = bits is not None and bits > x.bits
-    return Cost(
-        up=size if isinstance(x, Additive) else 0,
-        down=size,
-        dealt_server=dealt(x.shape, bits) + dealt(x.shape, bits - x.bits) if lifts else 0,  # type: ignore[operator, arg-type]
-    )
+    size, parts = sent(x.shape, x.bits), 0
+    if bits is not None and bits > x.bits:
+        parts = dealt(x.shape, bits) + dealt(x.shape, bits - x.bits)
+    return Cost(up=size if isinstance(x, Additive) else 0, down=size, dealt_server=parts)
 
 
 @declares(_open_cost)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import BinaryIO, TypeVar, overload
 
+from veilform.closing import Closing
 from veilform.errors import ConnectionFailed, ProtocolError
 from veilform.roles import Role
 from veilform.transport.bulk import BULK_CHUNK_BYTES, decode_total, encode_total, frames_of
@@ -31,7 +32,7 @@ B = TypeVar("B", bound=Control)
 C = TypeVar("C", bound=Control)
 
 
-class Channel:
+class Channel(Closing):
     """One end of a connection to ``peer``.
 
     Sending never waits for the peer while the queue has room: a thread of the channel sends. The
@@ -244,9 +245,6 @@ class Channel:
         """Send what is queued, say goodbye, end the thread. May be called again; never raises."""
         self._framing.close()
 
-    def __enter__(self) -> Channel:
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -255,7 +253,7 @@ class Channel:
     ) -> None:
         if error is not None and not isinstance(error, ConnectionFailed):
             self.send_error("it stopped because of an error on its side")
-        self.close()
+        super().__exit__(kind, error, trace)
 
     def _bulk_total(self, expected: int, at_most: bool) -> int:
         announcement = self._framing.receive(Kind.BULK, 8, 8)
