@@ -1,54 +1,34 @@
-"""One entry for each function that a model may name in its config.
+"""Every function that a model may name in its config, by name.
 
-A new function is one file with its plain definition and one line in ``_ENTRIES``. A model can be
-served only if every function that it names is ``secure``.
+Adding one is one file beside this: a module of this package with an ``ENTRY``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import importlib
+import pkgutil
+from collections.abc import Iterator
 from types import MappingProxyType
 from typing import TypeVar
 
-from veilform.approx.arrays import FloatArray, MaskArray
-from veilform.approx.gelu import gelu
-from veilform.approx.quad import quad
-from veilform.approx.softmax import softmax
-from veilform.approx.twoquad import twoquad
+from veilform import approx
+from veilform.approx.entry import Activation, Attention
 from veilform.errors import ModelError
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An elementwise function of the feed-forward block: ``hidden_act`` in config.json."""
-
-    name: str
-    plain: Callable[[FloatArray], FloatArray]
-    secure: bool
-    source: str
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Turns scores and a mask into attention weights: ``softmax_act`` in config.json."""
-
-    name: str
-    plain: Callable[[FloatArray, MaskArray], FloatArray]
-    secure: bool
-    source: str
-
 
 _Kind = TypeVar("_Kind", Activation, Attention)
 
-_MPCFORMER = "Li et al., MPCFormer (ICLR 2023), its GELU and softmax stand-ins"
-_ENTRIES: tuple[Activation | Attention, ...] = (
-    Activation("quad", quad, True, _MPCFORMER),
-    Activation("gelu", gelu, False, "Hendrycks and Gimpel (2016), equation 1"),
-    Attention("2quad", twoquad, True, _MPCFORMER),
-    Attention("softmax", softmax, False, "Vaswani et al. (2017), equation 1"),
-)
-ENTRIES = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+
+def _found() -> Iterator[Activation | Attention]:
+    for module in pkgutil.iter_modules(approx.__path__):
+        if module.name != "registry":
+            entry = getattr(
+                importlib.import_module(f"veilform.approx.{module.name}"), "ENTRY", None
+            )
+            if entry is not None:
+                yield entry
+
+
+ENTRIES = MappingProxyType({entry.name: entry for entry in _found()})
 """Every known function by name."""
 
 

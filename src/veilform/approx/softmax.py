@@ -1,13 +1,12 @@
-"""Softmax with a mask. What a teacher uses; it has no secure protocol here.
+"""Softmax with a mask. What a teacher uses.
 
 Source: Vaswani et al., Attention Is All You Need (2017), equation 1.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
-from veilform.approx.arrays import FloatArray, MaskArray
+from veilform.approx.arrays import FloatArray, MaskArray, namespace
+from veilform.approx.entry import Attention
 
 
 def softmax(scores: FloatArray, mask: MaskArray) -> FloatArray:
@@ -19,7 +18,10 @@ def softmax(scores: FloatArray, mask: MaskArray) -> FloatArray:
 
     Each row needs a key that counts; otherwise it is NaN.
     """
-    masked = np.where(mask != 0, scores, scores.dtype.type(-np.inf))
-    e = np.exp(masked - masked.max(axis=-1, keepdims=True))
-    weights: FloatArray = e / e.sum(axis=-1, keepdims=True)
-    return weights
+    xp = namespace(scores)
+    masked = xp.where(mask != 0, scores, -xp.inf)
+    e = xp.exp(masked - xp.amax(masked, axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+ENTRY = Attention("softmax", softmax, False, "Vaswani et al. (2017), equation 1")

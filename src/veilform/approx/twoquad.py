@@ -7,7 +7,8 @@ make masked keys the largest.
 
 from __future__ import annotations
 
-from veilform.approx.arrays import FloatArray, MaskArray
+from veilform.approx.arrays import FloatArray, MaskArray, namespace
+from veilform.approx.entry import Attention
 
 SHIFT = 5
 """c: scores above ``-SHIFT`` keep their order."""
@@ -28,6 +29,10 @@ def twoquad(scores: FloatArray, mask: MaskArray) -> FloatArray:
 
     Each row needs a key that counts and whose score is not exactly -5; otherwise it is NaN.
     """
-    e = numerator(scores) * mask.astype(scores.dtype)
-    weights: FloatArray = e / e.sum(axis=-1, keepdims=True)
-    return weights
+    e = numerator(scores) * namespace(scores).asarray(mask, dtype=scores.dtype)
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+ENTRY = Attention(
+    "2quad", twoquad, True, "Li et al., MPCFormer (ICLR 2023), its stand-in for softmax"
+)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from veilform.approx import registry
+from veilform.approx.entry import Activation, Attention
 from veilform.errors import ModelError
 from veilform.models.bert import names
 from veilform.models.bert.config import ARCHITECTURES, BertConfig
@@ -102,8 +103,8 @@ def _family(config: BertConfig) -> Iterator[str]:
 
 def _functions(config: BertConfig) -> Iterator[str]:
     for key, name, kind, stand_in in (
-        ("hidden_act", config.hidden_act, registry.Activation, "quad"),
-        ("softmax_act", config.softmax_act, registry.Attention, "2quad"),
+        ("hidden_act", config.hidden_act, Activation, "quad"),
+        ("softmax_act", config.softmax_act, Attention, "2quad"),
     ):
         entry = registry.ENTRIES.get(name)
         if not isinstance(entry, kind) or not entry.secure:

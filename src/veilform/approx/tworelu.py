@@ -1,0 +1,31 @@
+"""2ReLU: attention weights ``relu(s) / (sum relu(s) + eps)``.
+
+Source: Mohassel and Zhang, SecureML (S&P 2017), section 5.3; Li et al., MPCFormer (ICLR 2023). The
+constant keeps a row without a positive score from dividing by zero: its weights are zeros.
+"""
+
+from __future__ import annotations
+
+from veilform.approx.arrays import FloatArray, MaskArray, namespace
+from veilform.approx.entry import Attention
+
+EPSILON = 2.0**-6
+"""Added to the mean of the row, so that its meaning does not depend on the row's length."""
+
+
+def tworelu(scores: FloatArray, mask: MaskArray) -> FloatArray:
+    """Weights over the last axis, zero where ``mask`` is zero.
+
+    Args:
+        scores: (..., keys), already scaled by ``1/sqrt(head size)``.
+        mask: broadcasts against ``scores``; one for a key that counts, zero for padding.
+    """
+    valid = namespace(scores).asarray(mask, dtype=scores.dtype)
+    e = scores.clip(min=0) * valid
+    count = valid.sum(axis=-1, keepdims=True)
+    return e / (e.sum(axis=-1, keepdims=True) + EPSILON * count)
+
+
+ENTRY = Attention(
+    "2relu", tworelu, False, "Mohassel and Zhang, SecureML (2017), section 5.3; MPCFormer"
+)
