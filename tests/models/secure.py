@@ -108,7 +108,8 @@ class Tiny:
         else:
             rows = fixed.encode(self.public.embed(batch.ids, batch.types), HIDDEN)
         mask_bits = scales.layers[0].attention.mask_bits
-        inputs = change(Inputs(rows, column(mask_bits), column(scales.head.pool)))
+        padding = (batch.mask == 0).astype(np.uint64)[..., None]
+        inputs = change(Inputs(rows, column(mask_bits), padding, column(scales.head.pool)))
 
         parties: dict[Role, Party] = {}
 

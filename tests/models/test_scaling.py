@@ -58,7 +58,7 @@ def test_a_layer_s_plan_is_refused_or_holds(
 ) -> None:
     measured = LayerCalibration(*(RowRange(one) for one in ranges), {})
     try:
-        layer = scaling._layer(config, bounds, measured, length, room)
+        layer = scaling._layer(config, 0, bounds, measured, length, room)
     except ModelError:
         assume(False)
     a, f = layer.attention, layer.feedforward
@@ -67,11 +67,14 @@ def test_a_layer_s_plan_is_refused_or_holds(
     ends = 2.0 ** (HIDDEN + WEIGHT - a.value_shift)
     assert bounds.values * ends <= 2.0 ** (a.value - 2), "values do not fit"
     assert bounds.scores * 2.0**scaling.SCORE <= 2.0 ** (a.score - 2), "scores do not fit"
-    most = end(a.table, a.denominator, 2) * bounds.values * ends * 2.0**-a.context_shift
-    assert most <= 2.0 ** (a.context - 2), "a context does not fit, and no flag would tell"
-    largest = 2.0 ** (scaling.NUMERATOR + a.table.scale - a.reciprocal_shift)
-    largest /= end(a.table, a.denominator, -2)
-    assert 0 < largest <= 2.0 ** (a.reciprocal - 2), "a reciprocal does not fit"
+    x = a.division
+    assert x is not None
+    table = x.table(a.weighted)
+    most = end(table, x.denominator, 2) * bounds.values * ends * 2.0**-x.context_shift
+    assert most <= 2.0 ** (x.context - 2), "a context does not fit, and no flag would tell"
+    largest = 2.0 ** (a.numerator + table.scale - x.reciprocal_shift)
+    largest /= end(table, x.denominator, -2)
+    assert 0 < largest <= 2.0 ** (x.reciprocal - 2), "a reciprocal does not fit"
     assert bounds.inner * 2.0**HIDDEN <= 2.0 ** (f.inner - 2), "inner elements do not fit"
     rows = (bounds.attention_row, bounds.feedforward_row)
     for norm, row in zip((layer.attention_norm, layer.feedforward_norm), rows, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from veilform.models.bert.bounds import Affine, Gain, layer_bounds
 from veilform.models.bert.calibration import Calibration, Range, RowRange
 from veilform.models.bert.plain import PlainBert
 from veilform.models.bert.secure import Inputs
-from veilform.nn import attention, feedforward, head, norm
 from veilform.nn.scales import LOGIT
 from veilform.protocol.opening import open_value
 from veilform.ring import Words, signed
@@ -231,8 +231,9 @@ def lifted(monkeypatch: pytest.MonkeyPatch) -> dict[Role, list[tuple[int, np.nda
             found[me.role].append((x.bits, x.share))
         return (yield from open_value(me, x, bits))
 
-    for module in (attention, feedforward, head, norm):
-        monkeypatch.setattr(module, "open_value", watched)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("veilform.") and getattr(module, "open_value", None) is open_value:
+            monkeypatch.setattr(module, "open_value", watched)
     return found
 
 

@@ -12,7 +12,15 @@ from veilform.drive.trace import Trace, trace
 from veilform.models.bert.secure import SecureBert
 from veilform.models.bert.sides import ServerSide
 from veilform.models.checkpoint import resolve
-from veilform.nn.scales import WEIGHT, AttentionScales, FeedForwardScales, NormScales, Scales
+from veilform.nn.scales import (
+    HIDDEN,
+    SCORE,
+    WEIGHT,
+    AttentionScales,
+    FeedForwardScales,
+    NormScales,
+    Scales,
+)
 from veilform.protocol.cost import Cost
 from veilform.protocol.tables import Table
 
@@ -42,15 +50,17 @@ def plus(*costs: Cost) -> Cost:
 
 
 def attention(a: AttentionScales, n: int, rows: int, d: int, s: int) -> Cost:
-    raw, squared = a.score + a.score_shift, a.weighted + a.square_shift
-    t, g = a.weighted, a.table
-    moved = rows * s * (w(a.score) + w(t)) + n * d * (w(t) + w(a.context))
-    moved += rows * (w(t) + opened(g) + w(a.reciprocal))
+    raw, squared = a.score + a.score_shift, a.weighted + 2 * SCORE - a.numerator
+    assert a.division is not None
+    t, x = a.weighted, a.division
+    g = x.table(t)
+    moved = rows * s * (w(a.score) + w(t)) + n * d * (w(t) + w(x.context))
+    moved += rows * (w(t) + opened(g) + w(x.reciprocal))
     dealt = 3 * n * d * w(a.qkv) + 2 * n * d * (w(t) + w(t - a.value)) + rows * s * w(raw)
     dealt += 2 * rows * s * (w(squared) + w(squared - a.score)) + (n * d + rows) * w(t)
-    dealt += n * d * (16 + 2 * w(64 - a.context) + w(64 - a.reciprocal))
-    dealt += n * d * (w(64 - a.context - a.reciprocal) + w(a.projected))
-    dealt += rows * (8 + w(64 - a.reciprocal))
+    dealt += n * d * (16 + 2 * w(64 - x.context) + w(64 - x.reciprocal))
+    dealt += n * d * (w(64 - x.context - x.reciprocal) + w(a.projected))
+    dealt += rows * (8 + w(64 - x.reciprocal))
     return Cost(
         up=moved + n * d * w(a.projected),
         down=moved + n * d * (2 * w(raw) + w(a.value)),
@@ -73,7 +83,7 @@ def norm(x: NormScales, n: int, d: int) -> Cost:
 
 def feedforward(f: FeedForwardScales, n: int, d: int, inner: int) -> Cost:
     wide, out = f.inner + WEIGHT, f.output
-    squared = out + f.square_shift
+    squared = out + 2 * HIDDEN - f.active
     corr = n * inner * w(wide) + n * d * w(out)
     return Cost(
         up=n * inner * w(out),

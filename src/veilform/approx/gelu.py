@@ -16,4 +16,10 @@ def gelu(x: FloatArray) -> FloatArray:
     return x * (0.5 * (1 + erf(x / math.sqrt(2))))
 
 
-ENTRY = Activation("gelu", gelu, False, "Hendrycks and Gimpel (2016), equation 1")
+ENTRY = Activation(
+    "gelu",
+    gelu,
+    "Hendrycks and Gimpel (2016), equation 1",
+    reach=lambda x: x,  # |gelu(x)| <= |x|
+    secure=None,
+)

@@ -2,12 +2,20 @@
 
 Source: Li et al., MPCFormer (ICLR 2023): ``0.125 x^2 + 0.25 x + 0.5``. All three
 coefficients are powers of two, so fixed-point evaluation needs no rounding.
+It is ``((x + 1)^2 + 3) / 8``: under secure computation one square.
 """
 
 from __future__ import annotations
 
 from veilform.approx.arrays import FloatArray
-from veilform.approx.entry import Activation
+from veilform.approx.entry import Activation, Elementwise, Fold, Reach
+from veilform.protocol.effects import Protocol
+from veilform.protocol.lookup import Interpolated
+from veilform.protocol.multiply import square
+from veilform.protocol.opening import open_value
+from veilform.protocol.party import Party
+from veilform.protocol.truncate import drop
+from veilform.values import Additive, Preshared
 
 
 def quad(x: FloatArray) -> FloatArray:
@@ -16,4 +24,21 @@ def quad(x: FloatArray) -> FloatArray:
     return (x + 2) * x / 8 + 0.5
 
 
-ENTRY = Activation("quad", quad, True, "Li et al., MPCFormer (ICLR 2023), its stand-in for GELU")
+def secure(
+    me: Party, x: Preshared, plan: Elementwise, checks: list[Interpolated]
+) -> Protocol[Additive]:
+    """x^2."""
+    shift = 2 * plan.source - plan.scale
+    opened = yield from open_value(me, x, plan.bits + shift)
+    return drop(me, (yield from square(me, opened)), shift)
+
+
+ENTRY = Activation(
+    "quad",
+    quad,
+    "Li et al., MPCFormer (ICLR 2023), its stand-in for GELU",
+    reach=lambda x: Reach(x.element**2, x.element * x.length),
+    secure=secure,
+    fold=Fold(shift=1, halvings=3, offset=3 / 8),
+    degree=2,
+)

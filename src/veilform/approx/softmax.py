@@ -18,10 +18,24 @@ def softmax(scores: FloatArray, mask: MaskArray) -> FloatArray:
 
     Each row needs a key that counts; otherwise it is NaN.
     """
-    xp = namespace(scores)
-    masked = xp.where(mask != 0, scores, -xp.inf)
-    e = xp.exp(masked - xp.amax(masked, axis=-1, keepdims=True))
+    e = numerators(scores, mask)
     return e / e.sum(axis=-1, keepdims=True)
 
 
-ENTRY = Attention("softmax", softmax, False, "Vaswani et al. (2017), equation 1")
+def numerators(scores: FloatArray, mask: MaskArray) -> FloatArray:
+    """``exp(s - m)``, m the largest score of the row that counts; 0 where ``mask`` is zero."""
+    xp = namespace(scores)
+    masked = xp.where(mask != 0, scores, -xp.inf)
+    return xp.exp(masked - xp.amax(masked, axis=-1, keepdims=True))
+
+
+ENTRY = Attention(
+    "softmax",
+    softmax,
+    "Vaswani et al. (2017), equation 1",
+    numerators=numerators,
+    largest=lambda score: 1.0,
+    secure=None,
+    scale=14,
+    lowest=lambda length: 1 / length,
+)

@@ -8,7 +8,14 @@ make masked keys the largest.
 from __future__ import annotations
 
 from veilform.approx.arrays import FloatArray, MaskArray, namespace
-from veilform.approx.entry import Attention
+from veilform.approx.entry import Attention, Masking, Scored
+from veilform.protocol.effects import Protocol
+from veilform.protocol.lookup import Interpolated
+from veilform.protocol.multiply import square
+from veilform.protocol.opening import open_value
+from veilform.protocol.party import Party
+from veilform.protocol.truncate import drop
+from veilform.values import Additive
 
 SHIFT = 5
 """c: scores above ``-SHIFT`` keep their order."""
@@ -33,6 +40,23 @@ def twoquad(scores: FloatArray, mask: MaskArray) -> FloatArray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def secure(
+    me: Party, scores: Additive, plan: Scored, masking: Masking, checks: list[Interpolated]
+) -> Protocol[Additive]:
+    """(s + 5)^2 of scores that hold the 5 already."""
+    shift = 2 * plan.source - plan.scale
+    opened = yield from open_value(me, scores, plan.bits + shift)
+    return drop(me, (yield from square(me, opened)), shift)
+
+
 ENTRY = Attention(
-    "2quad", twoquad, True, "Li et al., MPCFormer (ICLR 2023), its stand-in for softmax"
+    "2quad",
+    twoquad,
+    "Li et al., MPCFormer (ICLR 2023), its stand-in for softmax",
+    numerators=lambda scores, mask: numerator(scores),
+    largest=lambda score: score**2,
+    secure=secure,
+    scale=9,
+    offset=SHIFT,
+    degree=2,
 )

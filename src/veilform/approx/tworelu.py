@@ -27,5 +27,12 @@ def tworelu(scores: FloatArray, mask: MaskArray) -> FloatArray:
 
 
 ENTRY = Attention(
-    "2relu", tworelu, False, "Mohassel and Zhang, SecureML (2017), section 5.3; MPCFormer"
+    "2relu",
+    tworelu,
+    "Mohassel and Zhang, SecureML (S&P 2017), section 5.3; Li et al., MPCFormer (ICLR 2023)",
+    numerators=lambda scores, mask: scores.clip(min=0),
+    largest=lambda score: score,
+    secure=None,
+    scale=9,
+    epsilon=EPSILON,
 )

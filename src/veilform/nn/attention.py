@@ -1,24 +1,22 @@
-"""Multi-head attention with 2Quad: weights (s + 5)^2, masked, divided by their sum."""
+"""Multi-head attention: weights that an approximation makes of the scores, times the values."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from veilform.approx.entry import Attention, Masking, Scored
 from veilform.masks import Columns, Heads, Transpose
-from veilform.nn.scales import SCORE, AttentionScales
+from veilform.nn.scales import SCORE, AttentionScales, DivisionScales
 from veilform.protocol.effects import Protocol, together
 from veilform.protocol.linear import linear
 from veilform.protocol.lookup import Interpolated, interpolate
-from veilform.protocol.multiply import matmul, multiply, square
-from veilform.protocol.opening import open_value
+from veilform.protocol.multiply import matmul, multiply
+from veilform.protocol.opening import open_value, raised
 from veilform.protocol.party import Party
 from veilform.protocol.share import preshare
 from veilform.protocol.truncate import drop
 from veilform.ring import WORD, constant
 from veilform.values import Additive, Array, Opened, Preshared, Weight
-
-OFFSET = 5
-"""2Quad(s) is (s + 5)^2 over its sum (MPCFormer, arXiv 2211.01452, section 3)."""
 
 
 class AttentionWeights(NamedTuple):
@@ -31,9 +29,10 @@ class AttentionWeights(NamedTuple):
 def attend(
     me: Party,
     x: Preshared,
-    mask: Opened,
+    masking: Masking,
     heads: int,
     weights: AttentionWeights,
+    attention: Attention,
     scales: AttentionScales,
     checks: list[Interpolated],
 ) -> Protocol[Preshared]:
@@ -42,14 +41,15 @@ def attend(
     The padding mask is the client's. It multiplies the values and joins the denominator, so a
     padded key counts for nothing. It is round(2^mask_bits / tokens) at tokens: the common factor
     falls out in the division, and keeps the denominator's range independent of the text's length.
+    Without a division the weights of padded keys are 0, and the values are taken as they are.
 
     Args:
         x: (B, S, D) at scale HIDDEN.
-        mask: (B, S, 1), masked by the client.
 
     Returns:
         (B, S, D), in a ring of ``scales.projected`` bits.
     """
+    assert attention.secure is not None
     batch, length, width = x.shape
     projected = yield from linear(me, [(x, weights.qkv)], scales.qkv, weights.qkv_bias)
     q, k, v = (
@@ -64,29 +64,48 @@ def attend(
     scores = yield from matmul(me, open_q, open_k.view(Transpose()))
     shifted = scores.share
     if me.lead:
-        shifted = shifted + constant(OFFSET << (scales.score_shift + SCORE))
-    masked = yield from multiply(me, open_v, mask.view(Heads(1)))
-
+        shifted = shifted + constant(round(attention.offset * 2.0 ** (scales.score_shift + SCORE)))
     score = drop(me, Additive(shifted, scores.bits), scales.score_shift)
-    squared = scales.weighted + scales.square_shift
-    opened_scores = yield from open_value(me, score, squared)
-    numerators = yield from square(me, opened_scores)
-    open_e, open_masked = yield from together(
-        open_value(me, drop(me, numerators, scales.square_shift)), open_value(me, masked)
-    )
-    context = yield from matmul(me, open_e, open_masked)
-    denominator = yield from matmul(me, open_e, mask.view(Heads(1)))
+    if scales.division is None:
+        values = Additive(me.opened_share(open_v), scales.weighted)
+    else:
+        values = yield from multiply(me, open_v, masking.keys)
 
+    numerators = yield from attention.secure(me, score, scored(scales), masking, checks)
+    open_e, open_values = yield from together(open_value(me, numerators), open_value(me, values))
+    context = yield from matmul(me, open_e, open_values)
+    if scales.division is None:
+        rounded = drop(me, context, scales.output_shift)
+        result = yield from raised(me, rounded, scales.projected)
+    else:
+        denominator = yield from matmul(me, open_e, masking.keys)
+        context = yield from divide(me, context, denominator, scales.division, checks)
+        result = drop(me, context, scales.output_shift, scales.projected)
+    merged = result.share.swapaxes(1, 2).reshape(batch, length, width)
+    return (yield from preshare(me, Additive(merged, result.bits)))
+
+
+def scored(scales: AttentionScales) -> Scored:
+    """What the attention is told of its wires."""
+    return Scored(SCORE, scales.bound, scales.numerator, scales.weighted, scales.length)
+
+
+def divide(
+    me: Party,
+    context: Additive,
+    denominator: Additive,
+    scales: DivisionScales,
+    checks: list[Interpolated],
+) -> Protocol[Additive]:
+    """(.., S, E) rows over their denominators (.., S, 1), at the sum of both scales."""
+    share = denominator.share
+    if me.lead and scales.epsilon:
+        share = share + constant(scales.epsilon)
     open_context, inverse = yield from together(
         open_value(me, drop(me, context, scales.context_shift, scales.context), WORD),
-        interpolate(me, denominator, scales.table),
+        interpolate(me, Additive(share, denominator.bits), scales.table(denominator.bits)),
     )
     checks.append(inverse)
     reciprocal = drop(me, inverse.value, scales.reciprocal_shift, scales.reciprocal)
-    open_inverse = yield from open_value(me, reciprocal, WORD)
-    result = drop(
-        me, (yield from multiply(me, open_context, open_inverse)), scales.output_shift,
-        scales.projected,
-    )  # fmt: skip
-    merged = result.share.swapaxes(1, 2).reshape(batch, length, width)
-    return (yield from preshare(me, Additive(merged, result.bits)))
+    open_inverse: Opened = yield from open_value(me, reciprocal, WORD)
+    return (yield from multiply(me, open_context, open_inverse))

@@ -23,8 +23,6 @@ WORDS = 16
 """Scale of a private embedding's rows."""
 SCORE = 10
 """Scale of an attention score once bits are dropped."""
-NUMERATOR = 9
-"""Scale of a squared score, as it weighs the values."""
 RECIPROCAL_TOLERANCE, ROOT_TOLERANCE = 0.002, 0.0005
 """Largest relative errors of a denominator's reciprocal and of a reciprocal root. There are as many
 denominators as attention rows, so they take the coarser one."""
@@ -79,74 +77,88 @@ class NormScales(msgspec.Struct, frozen=True):
         return rsqrt_table(self.width, self.sum_of_squares)
 
 
-class AttentionScales(msgspec.Struct, frozen=True):
-    """One attention layer. Rings are given by their bits.
+class DivisionScales(msgspec.Struct, frozen=True):
+    """The weighted sum of values over the sum of the weights' numerators.
 
     Attributes:
-        qkv: ring of queries, keys and values as they leave their linear layer.
-        query_shift: drops bits of queries and keys.
-        score_shift: drops bits of the scores.
-        score: ring of the scores then.
-        square_shift: drops bits of their squares.
-        value_shift: drops bits of the values, from HIDDEN + WEIGHT.
-        value: ring of the values then.
-        weighted: ring of squares and masked values, of their products, and of the denominator.
-        mask_bits: the client's mask is round(2^mask_bits / tokens) at tokens, 0 at padding.
-        denominator: window of the masked sum of squared scores.
+        epsilon: added to the denominator, in its units.
+        denominator: window of the masked sum of numerators.
+        numerator: scale of the numerators.
         context_shift: drops bits of the weighted sum of values.
         context: ring of it then.
         reciprocal_shift: drops bits of the reciprocal of the denominator.
         reciprocal: ring of it then.
-        output_shift: drops bits of the context over the denominator.
+    """
+
+    epsilon: int
+    denominator: Window
+    numerator: int
+    context_shift: int
+    context: int
+    reciprocal_shift: int
+    reciprocal: int
+
+    def table(self, ring: int) -> tables.Table:
+        """2^numerator / x over the window: the reciprocal of the denominator as a real number."""
+        return reciprocal_table(self.denominator, self.numerator, ring)
+
+
+class AttentionScales(msgspec.Struct, frozen=True):
+    """One attention layer. Rings are given by their bits.
+
+    Attributes:
+        length: keys of a row.
+        qkv: ring of queries, keys and values as they leave their linear layer.
+        query_shift: drops bits of queries and keys.
+        score_shift: drops bits of the scores.
+        bound: |score| <= 2^bound.
+        score: ring of the scores once bits are dropped.
+        numerator: scale of the numerators, or of the weights of an attention without a division.
+        value_shift: drops bits of the values, from HIDDEN + WEIGHT.
+        value: ring of the values then.
+        weighted: ring of numerators and masked values, of their products, and of the denominator.
+        mask_bits: the client's mask is round(2^mask_bits / tokens) at tokens, 0 at padding.
+        division: None for an attention without one.
+        output_shift: drops bits of the context, over the denominator if there is one.
         output: scale of the result.
         projected: ring of the result, and of the output projection.
         weight: scale of the output projection's weights.
     """
 
+    length: int
     qkv: int
     query_shift: int
     score_shift: int
+    bound: int
     score: int
-    square_shift: int
+    numerator: int
     value_shift: int
     value: int
     weighted: int
     mask_bits: int
-    denominator: Window
-    context_shift: int
-    context: int
-    reciprocal_shift: int
-    reciprocal: int
+    division: DivisionScales | None
     output_shift: int
     output: int
     projected: int
     weight: int
-
-    @property
-    def table(self) -> tables.Table:
-        """2^NUMERATOR / x over the window: the reciprocal of the denominator as a real number."""
-        return reciprocal_table(self.denominator, self.weighted)
 
 
 class FeedForwardScales(msgspec.Struct, frozen=True):
     """One feed-forward block.
 
     Attributes:
+        bound: |x| <= 2^bound for an inner element x.
         inner: bits of the ring of the inner elements at scale HIDDEN.
-        square_shift: drops bits of their squares, from 2 HIDDEN.
+        active: scale of what the activation makes of them.
         outer: scale of the outer weights.
-        output: bits of the ring of the squares, and of what the outer weights make of them.
+        output: bits of the ring of that, and of what the outer weights make of it.
     """
 
+    bound: int
     inner: int
-    square_shift: int
+    active: int
     outer: int
     output: int
-
-    @property
-    def squares(self) -> int:
-        """Scale of the squares."""
-        return 2 * HIDDEN - self.square_shift
 
 
 class LayerScales(msgspec.Struct, frozen=True):
@@ -225,9 +237,9 @@ def rsqrt_table(width: int, window: Window) -> tables.Table:
 
 
 @functools.lru_cache(maxsize=256)
-def reciprocal_table(window: Window, ring: int) -> tables.Table:
-    """2^NUMERATOR / x."""
-    top = 2.0**NUMERATOR
+def reciprocal_table(window: Window, numerator: int, ring: int) -> tables.Table:
+    """2^numerator / x."""
+    top = 2.0**numerator
     return tables.fit(
         lambda x: top / x,
         window.lowest,

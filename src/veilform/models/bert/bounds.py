@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from veilform.approx import registry
+from veilform.approx.entry import Reach
 from veilform.models.bert import names
 from veilform.models.bert.config import BertConfig
-from veilform.nn.attention import OFFSET
 
 Real = npt.NDArray[np.float64]
 Tensors = Mapping[str, npt.NDArray[np.float32]]
@@ -101,10 +102,10 @@ class LayerBounds:
     """Bounds on a layer's wires, as real numbers.
 
     Attributes:
-        scores: |q k / sqrt(head size)| + 5.
+        scores: |q k / sqrt(head size)| and the attention's offset.
         values: an element of v.
         attention_row, feedforward_row: length of a layer norm's input row.
-        inner: an element of the inner feed-forward plus 1.
+        inner: an element of the inner feed-forward and the activation's shift.
     """
 
     scores: float
@@ -133,13 +134,17 @@ def layer_bounds(config: BertConfig, tensors: Tensors, index: int, before: Gain)
 
     middle = Gain.read(tensors, names.layer(index, names.ATTENTION_NORM))
     inner = affine(names.INNER).after(middle)
-    inner = Affine(inner.weight, inner.bias + 1)
+    activation = registry.activation(config.activation(index))
+    fold = activation.fold
+    inner = Affine(inner.weight, inner.bias + fold.shift)
     outer = affine(names.OUT)
-    squares = inner.element(root) * inner.length(root)
-    bias = outer.bias + 3 / 8 * outer.weight.sum(0)
-    feedforward_row = outer.norm / 8 * squares + float(np.linalg.norm(bias)) + middle.length()
+    reach = activation.reach(Reach(inner.element(root), inner.length(root)))
+    bias = outer.bias + fold.offset * outer.weight.sum(0)
+    grown = outer.norm / 2**fold.halvings * reach.length
+    feedforward_row = grown + float(np.linalg.norm(bias)) + middle.length()
+    offset = registry.attention(config.attention(index)).offset
     return LayerBounds(
-        scores=SLACK * scores + OFFSET,
+        scores=SLACK * scores + abs(offset),
         values=SLACK * v.element(root),
         attention_row=SLACK * attention_row,
         inner=SLACK * inner.element(root),

@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from veilform.approx import registry
 from veilform.approx.arrays import FloatArray
-from veilform.approx.twoquad import numerator
 from veilform.errors import InputError, ModelError
 from veilform.models.bert import validate
 from veilform.models.bert.calibration import (
@@ -119,16 +119,17 @@ class _Recorder:
         elif part == "v":
             self._v_BSD = value
         elif part == "scores":
-            self._attention(prefix + ".", value)
+            self._attention(prefix + ".", int(prefix.rpartition(".")[2]), value)
         elif part in ("pooler", "logits"):
             seen = Range(float(value.min()), float(value.max()))
             self._ranges[name] = seen.join(self._ranges.get(name))
 
-    def _attention(self, prefix: str, scores_BHSS: FloatArray) -> None:
+    def _attention(self, prefix: str, i: int, scores_BHSS: FloatArray) -> None:
         """Record e, its mean over valid keys, and the sum of e v before the division."""
-        e_BHSS = numerator(scores_BHSS)
-        self._magnitude(prefix + "e", e_BHSS)
+        attention = registry.attention(self._model.config.attention(i))
         valid_B11S = self._mask_BS[:, None, None, :]
+        e_BHSS = (attention.numerators or attention.plain)(scores_BHSS, valid_B11S)
+        self._magnitude(prefix + "e", e_BHSS)
         masked_BHSS = e_BHSS * valid_B11S
         mean_BHS = masked_BHSS.sum(axis=-1) / valid_B11S.sum(axis=-1)
         self._record_rows(prefix + "denominator", mean_BHS.swapaxes(1, 2))

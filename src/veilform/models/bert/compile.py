@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veilform import fixed, kernels
+from veilform.approx import registry
 from veilform.models.bert import names
 from veilform.models.bert.bounds import Affine, Gain, Tensors
 from veilform.models.bert.config import BertConfig
@@ -72,13 +73,14 @@ def _tensors(
 
         middle = Gain.read(tensors, names.layer(i, names.ATTENTION_NORM))
         inner, outer = affine(names.INNER).after(middle), affine(names.OUT)
+        fold = registry.activation(config.activation(i)).fold
         yield name + "inner", inner.weight, WEIGHT
-        yield "+" + name + "inner", inner.bias + 1, wide
+        yield "+" + name + "inner", inner.bias + fold.shift, wide
         scale = layer.feedforward.outer
-        out = layer.feedforward.squares + 3 + scale
+        out = layer.feedforward.active + fold.halvings + scale
         rounded = np.rint(outer.weight * 2.0**scale) * 2.0**-scale
-        yield name + "outer", rounded / 8, scale + 3
-        yield "+" + name + "outer", outer.bias + 3 / 8 * rounded.sum(0) + middle.bias, out
+        yield name + "outer", rounded / 2**fold.halvings, scale + fold.halvings
+        yield "+" + name + "outer", outer.bias + fold.offset * rounded.sum(0) + middle.bias, out
         yield name + "feedforward_gain", middle.gain, out - HIDDEN
         before = Gain.read(tensors, names.layer(i, names.OUT_NORM))
     yield from _head(config, tensors, before, scales.head.pool)

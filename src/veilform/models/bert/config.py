@@ -34,6 +34,8 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
     layer_norm_eps: float
     hidden_act: str
     softmax_act: str
+    layer_hidden_acts: tuple[str, ...]
+    layer_softmax_acts: tuple[str, ...]
     pooling: str
     labels: tuple[str, ...]
     position_embedding_type: str = "absolute"
@@ -44,6 +46,14 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
     def head_size(self) -> int:
         """Columns of one attention head."""
         return self.hidden_size // self.num_attention_heads
+
+    def activation(self, layer: int) -> str:
+        """The name of a layer's activation."""
+        return self.layer_hidden_acts[layer] if self.layer_hidden_acts else self.hidden_act
+
+    def attention(self, layer: int) -> str:
+        """The name of what turns a layer's scores into weights."""
+        return self.layer_softmax_acts[layer] if self.layer_softmax_acts else self.softmax_act
 
     @classmethod
     def parse(cls, raw: Mapping[str, object]) -> BertConfig:
@@ -75,6 +85,8 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
             layer_norm_eps=reader.number("layer_norm_eps", 1e-12),
             hidden_act=reader.text("hidden_act", "gelu"),
             softmax_act=reader.text("softmax_act", "softmax"),
+            layer_hidden_acts=reader.names("layer_hidden_acts"),
+            layer_softmax_acts=reader.names("layer_softmax_acts"),
             pooling=reader.text("pooling", ARCHITECTURES.get(architecture, "cls")),
             labels=reader.labels(),
             position_embedding_type=reader.text("position_embedding_type", "absolute"),
@@ -108,6 +120,18 @@ class _Reader:
         if value is None:
             return default
         return value if isinstance(value, str) else self._bad(key, value, "text", default)
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """One name a layer; none if all layers are alike."""
+        value = self._raw.get(key)
+        if value is None:
+            return ()
+        layers = self._raw.get("num_hidden_layers")
+        if isinstance(value, list) and len(value) == layers:
+            found = tuple(name for name in value if isinstance(name, str))
+            if len(found) == layers:
+                return found
+        return self._bad(key, value, "a list of one name a layer", ())
 
     def flag(self, key: str) -> bool:
         value = self._raw.get(key, False)

@@ -54,8 +54,9 @@ class PlainBert:
         """
         checkpoint = Checkpoint.open(folder)
         config = BertConfig.parse(checkpoint.config)
-        registry.activation(config.hidden_act)
-        registry.attention(config.softmax_act)
+        for i in range(config.num_hidden_layers):
+            registry.activation(config.activation(i))
+            registry.attention(config.attention(i))
         if config.hidden_size % config.num_attention_heads or config.pooling not in ("mean", "cls"):
             raise ModelError(
                 f"hidden_size {config.hidden_size} must be a multiple of num_attention_heads "
@@ -124,7 +125,7 @@ class PlainBert:
         scale = x_BSD.dtype.type(1 / math.sqrt(self.config.head_size))
         k_BHES = self._heads(k_BSD).swapaxes(-1, -2)
         scores_BHSS = tell("scores", self._heads(q_BSD) @ k_BHES * scale)
-        attend = registry.attention(self.config.softmax_act).plain
+        attend = registry.attention(self.config.attention(i)).plain
         weights_BHSS = tell("weights", attend(scores_BHSS, mask_BS[:, None, None, :]))
         context_BHSE = weights_BHSS @ self._heads(v_BSD)
         context_BSD = tell("context", context_BHSE.swapaxes(1, 2).reshape(x_BSD.shape))
@@ -134,7 +135,7 @@ class PlainBert:
         x_BSD = tell("attention_norm", self._norm(sum_BSD, names.layer(i, names.ATTENTION_NORM)))
 
         inner_BSI = tell("inner", dense(names.INNER, x_BSD))
-        activate = registry.activation(self.config.hidden_act).plain
+        activate = registry.activation(self.config.activation(i)).plain
         active_BSI = tell("activation", activate(inner_BSI))
         out_BSD = tell("feedforward_output", dense(names.OUT, active_BSI))
         sum_BSD = tell("feedforward_norm_input", out_BSD + x_BSD)

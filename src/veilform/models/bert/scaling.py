@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from veilform.approx import registry
+from veilform.approx.entry import Activation, Attention
 from veilform.errors import ModelError
 from veilform.models.bert import names
 from veilform.models.bert.bounds import SLACK, Affine, Gain, LayerBounds, Tensors, layer_bounds
@@ -23,12 +25,12 @@ from veilform.nn.scales import (
     CLASSIFIER,
     HIDDEN,
     LOGIT,
-    NUMERATOR,
     POOL,
     SCORE,
     WEIGHT,
     WORDS,
     AttentionScales,
+    DivisionScales,
     FeedForwardScales,
     HeadScales,
     LayerScales,
@@ -50,8 +52,8 @@ CENTRED, ROOT = 11, 10
 """Bits of a centred row's smallest standard deviation, and of the smallest reciprocal root."""
 WEIGHT_BITS = (10, 14)
 """Fewest and most fraction bits of the weights whose scale is free."""
-QUERY_BITS, SQUARE_BITS, VALUE_BITS, POOL_BITS = 8, 8, 8, 10
-"""Fewest fraction bits of queries and keys, squares, values, pooling weights."""
+QUERY_BITS, ACTIVE_BITS, VALUE_BITS, POOL_BITS = 8, 8, 8, 10
+"""Fewest fraction bits of queries and keys, activations, values, pooling weights."""
 PASSED = 17 / 16
 """So many times the end of its range may a denominator be, and no flag tell."""
 SIGN = 2
@@ -110,7 +112,7 @@ def plan_lengths(
 def _weights_of(layer: LayerScales) -> tuple[int, ...]:
     """The scales that weights are rounded to."""
     attention, feedforward = layer.attention, layer.feedforward
-    return (attention.weight, attention.output, feedforward.outer, feedforward.square_shift)
+    return (attention.weight, attention.output, feedforward.outer, feedforward.active)
 
 
 def _plan(
@@ -126,7 +128,7 @@ def _plan(
     room = embedding.output if embedding else WORD
     for i, (bound, measured) in enumerate(zip(bounds, calibration.layers, strict=True)):
         try:
-            layers.append(_layer(config, bound, measured, length, room))
+            layers.append(_layer(config, i, bound, measured, length, room))
         except ModelError as error:
             raise ModelError(f"layer {i}: {error}") from None
         room = layers[-1].feedforward_norm.output
@@ -148,16 +150,23 @@ def _plan(
 
 
 def _layer(
-    config: BertConfig, bounds: LayerBounds, measured: LayerCalibration, length: int, room: int
+    config: BertConfig,
+    index: int,
+    bounds: LayerBounds,
+    measured: LayerCalibration,
+    length: int,
+    room: int,
 ) -> LayerScales:
-    """One layer, whose input has a ring of ``room`` bits at most."""
-    attention = _attention(config, bounds, measured.denominator.whole, length, room)
+    """Layer ``index``, whose input has a ring of ``room`` bits at most."""
+    attention_of = registry.attention(config.attention(index))
+    activation = registry.activation(config.activation(index))
+    attention = _attention(config, attention_of, bounds, measured.denominator.whole, length, room)
     middle = _norm(config, bounds.attention_row, measured.attention_variance.whole)
-    feedforward = _feedforward(config, bounds, middle.output)
+    feedforward = _feedforward(config, activation, bounds, middle.output)
     needed = max(feedforward.inner + WEIGHT, feedforward.output)
     middle = msgspec.structs.replace(middle, output=needed)
     last = _norm(config, bounds.feedforward_row, measured.feedforward_variance.whole)
-    scale = feedforward.squares + 3 + feedforward.outer
+    scale = feedforward.active + activation.fold.halvings + feedforward.outer
     return LayerScales(
         attention,
         _at(middle, config, bounds.attention_row, attention.output + attention.weight),
@@ -167,9 +176,14 @@ def _layer(
 
 
 def _attention(
-    config: BertConfig, bounds: LayerBounds, measured: Range, length: int, room: int
+    config: BertConfig,
+    attention: Attention,
+    bounds: LayerBounds,
+    measured: Range,
+    length: int,
+    room: int,
 ) -> AttentionScales:
-    score = _bits(bounds.scores) + SCORE + SIGN
+    score = _bits(bounds.scores) + SCORE + SIGN + attention.room
     query = min(HIDDEN, room - (score - SCORE + HIDDEN + WEIGHT))
     if query < QUERY_BITS:
         raise ModelError(
@@ -179,56 +193,53 @@ def _attention(
     score_shift, query_shift = 2 * query - SCORE, HIDDEN + WEIGHT - query
 
     mask_bits = (length - 1).bit_length() + 3
-    # Rounding the mask moves the sum of its elements by at most 1 / 16.
-    unit = 2.0 ** (NUMERATOR + mask_bits)
-    low, high = _widened(measured)
-    window = _window(
-        low * (15 / 16) * unit, high * (17 / 16) * unit, bounds.scores**2 * (17 / 16) * unit
-    )
-    # The weighted sum of values is at most the denominator times the largest value. A denominator
-    # is seen to be out of range two cells beyond at the latest.
-    largest_sum = _bits(window.highest * PASSED) + _bits(bounds.values)
-    square_shift = 2 * SCORE - NUMERATOR
-    value = min(HIDDEN, WORD - square_shift - SIGN - largest_sum)
-    weighted = max(_bits(window.bound), largest_sum + value) + SIGN
+    numerator = attention.scale
+    shift = max(0, attention.degree * SCORE - numerator)
+    mean = _mean(attention, measured, length)
+    if mean is None:
+        # Weights add up to 1, give or take their errors.
+        window, largest_sum = None, numerator + 1 + _bits(bounds.values)
+    else:
+        # Rounding the mask moves the sum of its elements by at most 1 / 16.
+        unit = 2.0 ** (numerator + mask_bits)
+        most = attention.largest(bounds.scores) + attention.epsilon
+        window = _window(
+            mean.low * (15 / 16) * unit, mean.high * (17 / 16) * unit, most * (17 / 16) * unit
+        )
+        # The weighted sum of values is at most the denominator times the largest value. A
+        # denominator is seen to be out of range two cells beyond at the latest.
+        largest_sum = _bits(window.highest * PASSED) + _bits(bounds.values)
+    value = min(HIDDEN, WORD - shift - SIGN - largest_sum)
+    weighted = max(_bits(window.bound) if window else 0, largest_sum + value) + SIGN
     value_shift, value_ring = HIDDEN + WEIGHT - value, _bits(bounds.values) + value + SIGN
     qkv = max(score + score_shift + query_shift, value_ring + value_shift)
-    if value < VALUE_BITS or weighted + square_shift > WORD or qkv > room:
+    if value < VALUE_BITS or weighted + shift > WORD or qkv > room:
         raise ModelError(
             "the values or the attention scores are too large; distil with a smaller range"
         )
-    table = reciprocal_table(window, weighted)
 
-    # It may be negative. The sum of both scales does not depend on the length, so neither do the
-    # weights.
-    low_end, high_end = (
-        math.log2(end * 2.0**mask_bits) for end in (low * (15 / 16), high * (17 / 16))
-    )
-    context_scale = math.ceil(HIDDEN - 1 - low_end)
-    reciprocal_scale = math.ceil(FINE + high_end)
-    context_shift = max(1, NUMERATOR + value - context_scale)
-    context_scale = NUMERATOR + value - context_shift
-    whole = context_scale + reciprocal_scale
+    division, whole = None, numerator + value
+    if window is not None and mean is not None:
+        division, whole = _division(
+            attention, mean, window, mask_bits, weighted, value, largest_sum + value
+        )
     output = min(HIDDEN, whole - 1)
     row = _bits(config.hidden_size * bounds.attention_row)
-    weight = _weight_scale(
-        bounds.attention_row, min(WORD - (whole - output), room) - SIGN - row - output
-    )
+    drops = whole - output if division else 0
+    weight = _weight_scale(bounds.attention_row, min(WORD - drops, room) - SIGN - row - output)
     return AttentionScales(
+        length=length,
         qkv=qkv,
         query_shift=query_shift,
         score_shift=score_shift,
+        bound=_bits(bounds.scores),
         score=score,
-        square_shift=square_shift,
+        numerator=numerator,
         value_shift=value_shift,
         value=value_ring,
         weighted=weighted,
         mask_bits=mask_bits,
-        denominator=window,
-        context_shift=context_shift,
-        context=largest_sum + value - context_shift + SIGN,
-        reciprocal_shift=_shift(table, reciprocal_scale),
-        reciprocal=math.ceil(reciprocal_scale - low_end) + 1 + SIGN,
+        division=division,
         output_shift=whole - output,
         output=output,
         projected=output + weight + row + SIGN,
@@ -236,21 +247,74 @@ def _attention(
     )
 
 
-def _feedforward(config: BertConfig, bounds: LayerBounds, room: int) -> FeedForwardScales:
-    inner = _bits(bounds.inner) + HIDDEN + SIGN
+def _mean(attention: Attention, measured: Range, length: int) -> Range | None:
+    """The range of the mean of a row's numerators, its margins included."""
+    if attention.numerators is None:
+        return None
+    if attention.lowest is not None:
+        return Range(attention.lowest(length), attention.largest(0.0))
+    low, high = _widened(measured)
+    return Range(low + attention.epsilon, high + attention.epsilon)
+
+
+def _division(
+    attention: Attention,
+    mean: Range,
+    window: Window,
+    mask_bits: int,
+    weighted: int,
+    value: int,
+    context: int,
+) -> tuple[DivisionScales, int]:
+    """The division, and the scale of the quotient before bits are dropped.
+
+    Args:
+        weighted: ring of numerators and masked values.
+        value: scale of the values.
+        context: bits that hold the weighted sum of values.
+    """
+    table = reciprocal_table(window, attention.scale, weighted)
+    # A scale may be negative. The sum of both does not depend on the length, so neither do the
+    # weights.
+    low_end, high_end = (
+        math.log2(end * 2.0**mask_bits) for end in (mean.low * (15 / 16), mean.high * (17 / 16))
+    )
+    context_scale = math.ceil(HIDDEN - 1 - low_end)
+    reciprocal_scale = math.ceil(FINE + high_end)
+    context_shift = max(1, attention.scale + value - context_scale)
+    context_scale = attention.scale + value - context_shift
+    scales = DivisionScales(
+        epsilon=round(attention.epsilon * 2.0 ** (attention.scale + mask_bits)),
+        denominator=window,
+        numerator=attention.scale,
+        context_shift=context_shift,
+        context=context - context_shift + SIGN,
+        reciprocal_shift=_shift(table, reciprocal_scale),
+        reciprocal=math.ceil(reciprocal_scale - low_end) + 1 + SIGN,
+    )
+    return scales, context_scale + reciprocal_scale
+
+
+def _feedforward(
+    config: BertConfig, activation: Activation, bounds: LayerBounds, room: int
+) -> FeedForwardScales:
+    bound = _bits(bounds.inner)
+    inner = bound + HIDDEN + SIGN + activation.room
     row = _bits(config.hidden_size * bounds.feedforward_row)
-    # Squares at their scale times weights / 8 at scale outer + 3.
-    budget = room - SIGN - row - 3
-    # The squares leave their ring, at 2 HIDDEN, for this one without a message.
+    halvings = activation.fold.halvings
+    # Active elements at their scale times weights / 2^halvings at scale outer + halvings.
+    budget = room - SIGN - row - halvings
+    # They leave their ring, at ``raw``, for this one without a message.
+    raw = activation.degree * HIDDEN
     outer = _weight_scale(
         bounds.feedforward_row,
-        min(budget - SQUARE_BITS - 2, WORD - 2 * HIDDEN - 3 - row - SIGN),
+        min(budget - ACTIVE_BITS - 2, WORD - raw - halvings - row - SIGN),
     )
-    squares = min(HIDDEN, budget - outer)
-    output = squares + 3 + outer + row + SIGN
-    if inner + WEIGHT > room or inner > output + 2 * HIDDEN - squares:
+    active = min(HIDDEN, budget - outer)
+    output = active + halvings + outer + row + SIGN
+    if inner + WEIGHT > room or inner - activation.room > output + raw - active:
         raise ModelError("the inner feed-forward is too large; distil with a smaller range")
-    return FeedForwardScales(inner, 2 * HIDDEN - squares, outer, output)
+    return FeedForwardScales(bound, inner, active, outer, output)
 
 
 def _norm(config: BertConfig, row: float, variance: Range) -> NormScales:

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from veilform.approx import registry
+from veilform.approx.entry import Masking
+from veilform.masks import Heads
 from veilform.models.bert.config import BertConfig
 from veilform.nn.attention import AttentionWeights, attend
-from veilform.nn.feedforward import quad_inner
+from veilform.nn.feedforward import activate
 from veilform.nn.head import first_token_pool, mean_pool
 from veilform.nn.norm import normalise
 from veilform.nn.scales import Scales
@@ -37,11 +40,13 @@ class Inputs(NamedTuple):
         rows: (B, S, D) embedded rows at scale HIDDEN, or (B, S, V) one-hot rows for a private
             embedding.
         mask: (B, S, 1): round(2^mask_bits / tokens) at tokens, 0 at padding.
+        padding: (B, S, 1): 1 at padding, 0 at tokens.
         pool: (B, S, 1): round(2^pool / tokens) at tokens, 0 at padding.
     """
 
     rows: Array
     mask: Array
+    padding: Array
     pool: Array
 
 
@@ -107,7 +112,7 @@ class SecureBert:
         batch, length, _ = self.input_shape
         column = Abstract((batch, length, 1))
         client = me.role is CLIENT
-        inputs = Inputs(Abstract(self.input_shape), column, column) if client else None
+        inputs = Inputs(Abstract(self.input_shape), column, column, column) if client else None
         return self.run(me, inputs, None)
 
     def client(self, inputs: Inputs) -> Callable[[Party], Protocol[Answer | None]]:
@@ -139,6 +144,8 @@ class SecureBert:
             mask_private(me, None if inputs is None else inputs.mask, column, self.scales.mask),
             mask_private(me, None if inputs is None else inputs.pool, column, head.ring),
         )
+        keys = mask.view(Heads(1))
+        padding = None if inputs is None else inputs.padding.reshape(batch, 1, 1, length)
         checks: list[Interpolated] = []
         if self.private_embedding:
             assert self.scales.embedding is not None
@@ -151,7 +158,11 @@ class SecureBert:
             layer = f"layer.{i}."
             qkv = AttentionWeights(weight(layer + "qkv"), bias(layer + "qkv"))
             heads = self.config.num_attention_heads
-            context = yield from attend(me, x, mask, heads, qkv, scales.attention, checks)
+            masking = Masking(keys, scales.attention.mask_bits, padding)
+            attention = registry.attention(self.config.attention(i))
+            context = yield from attend(
+                me, x, masking, heads, qkv, attention, scales.attention, checks
+            )
             summed = yield from linear(
                 me,
                 [(context, weight(layer + "projection")), (x, weight(layer + "attention_gain"))],
@@ -159,12 +170,13 @@ class SecureBert:
                 bias(layer + "projection"),
             )
             x = yield from normalise(me, summed, scales.attention_norm, checks)
-            squares = yield from quad_inner(
-                me, x, weight(layer + "inner"), bias(layer + "inner"), scales.feedforward
-            )
+            active = yield from activate(
+                me, x, weight(layer + "inner"), bias(layer + "inner"),
+                registry.activation(self.config.activation(i)), scales.feedforward, checks,
+            )  # fmt: skip
             summed = yield from linear(
                 me,
-                [(squares, weight(layer + "outer")), (x, weight(layer + "feedforward_gain"))],
+                [(active, weight(layer + "outer")), (x, weight(layer + "feedforward_gain"))],
                 scales.feedforward.output,
                 bias(layer + "outer"),
             )

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from veilform import fixed, memory, prg
+from veilform.approx import registry
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.weights import dealer_part
 from veilform.drive.trace import Trace, trace
@@ -26,6 +27,8 @@ from veilform.models.bert.public import PublicPart, export_public
 from veilform.models.bert.scaling import plan_lengths
 from veilform.models.bert.secure import Inputs, SecureBert, ServerWeights
 from veilform.models.text import BUCKETS, TokenBatch
+from veilform.nn.attention import scored
+from veilform.nn.feedforward import elementwise
 from veilform.nn.scales import HIDDEN, Scales
 from veilform.protocol.tables import Table
 from veilform.ring import Words
@@ -93,12 +96,24 @@ class Side:
         hasher = hashlib.sha256(self.model.encode() + msgspec.json.encode(scales))
         for table in _tables(scales):
             hasher.update(table.segments.rows.tobytes() + repr(table.segments[:4]).encode())
+        for constants in self._constants(scales):
+            hasher.update(constants.tobytes())
         return hasher.hexdigest()
+
+    def _constants(self, scales: Scales) -> Iterator[Words]:
+        for i, layer in enumerate(scales.layers):
+            activation = registry.activation(self.config.activation(i))
+            attention = registry.attention(self.config.attention(i))
+            yield from activation.constants(elementwise(layer.feedforward))
+            yield from attention.constants(scored(layer.attention))
 
 
 def _tables(scales: Scales) -> Iterator[Table]:
     for layer in scales.layers:
-        yield from (layer.attention.table, layer.attention_norm.table, layer.feedforward_norm.table)
+        division = layer.attention.division
+        if division is not None:
+            yield division.table(layer.attention.weighted)
+        yield from (layer.attention_norm.table, layer.feedforward_norm.table)
     yield from (part.table for part in (scales.embedding, scales.pooler) if part is not None)
 
 
@@ -215,7 +230,8 @@ class ClientSide(Side):
             np.put_along_axis(rows, batch.ids[..., None], np.uint64(1), axis=2)
         else:
             rows = fixed.encode(self.public.embed(batch.ids, batch.types), HIDDEN)
-        return Inputs(rows, column(bits), column(scales.head.pool))
+        padding = (batch.mask == 0).astype(np.uint64)[..., None]
+        return Inputs(rows, column(bits), padding, column(scales.head.pool))
 
 
 def publish(server: ServerSide, out_dir: Path) -> None:

@@ -102,16 +102,17 @@ def _family(config: BertConfig) -> Iterator[str]:
 
 
 def _functions(config: BertConfig) -> Iterator[str]:
-    for key, name, kind, stand_in in (
-        ("hidden_act", config.hidden_act, Activation, "quad"),
-        ("softmax_act", config.softmax_act, Attention, "2quad"),
+    for key, names_, kind, stand_in in (
+        ("hidden_act", config.layer_hidden_acts or (config.hidden_act,), Activation, "quad"),
+        ("softmax_act", config.layer_softmax_acts or (config.softmax_act,), Attention, "2quad"),
     ):
-        entry = registry.ENTRIES.get(name)
-        if not isinstance(entry, kind) or not entry.secure:
-            yield (
-                f"{key} {name!r} has no secure protocol; distil the model to {stand_in!r} first "
-                "(docs/distillation.md)"
-            )
+        for name in dict.fromkeys(names_):
+            entry = registry.ENTRIES.get(name)
+            if not isinstance(entry, kind) or entry.secure is None:
+                yield (
+                    f"{key} {name!r} has no secure protocol; distil the model to {stand_in!r} "
+                    "first (docs/distillation.md)"
+                )
 
 
 def _sizes(config: BertConfig) -> Iterator[str]:
