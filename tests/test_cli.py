@@ -108,7 +108,7 @@ def test_classify(veilform: Run, remote: list[object], tmp_path: Path) -> None:
         assert 0.5 <= row["score"] <= 1
         assert set(row["cost"]) == {
             "online_seconds", "offline_seconds", "bytes_client_to_server", "bytes_server_to_client",
-            "messages", "offline_bytes",
+            "messages", "offline_bytes", "operations",
         }  # fmt: skip
     file = tmp_path / "texts"
     file.write_bytes(b"\xef\xbb\xbfa good film\r\n\n  \ndull\x85 and bad\n")
@@ -218,7 +218,7 @@ def test_cost(veilform: Run, tiny: Path) -> None:
     assert set(report) == {
         "model", "seq", "padded", "served", "batch", "messages", "messages_client_to_server",
         "messages_server_to_client", "bytes_client_to_server", "bytes_server_to_client",
-        "online_bytes", "offline_bytes", "offline", "multiply_adds", "protocols",
+        "online_bytes", "offline_bytes", "offline", "multiply_adds", "operations", "protocols",
     }  # fmt: skip
     assert report["online_bytes"] == sum(
         report[f"bytes_{way}"] for way in ("client_to_server", "server_to_client")

@@ -137,6 +137,10 @@ def _runs(
         "offline_seconds": _median(offline),
         "plain_seconds": _median(clear),
         **{name: costs[0][name] for name in EXACT},
+        "online_seconds_by_operation": {
+            name: _median([cost["operations"][name] for cost in costs])
+            for name in costs[0]["operations"]
+        },
         "peak_rss_mb": {
             "client": machine.peak_rss_mb(client.pid),
             "server": machine.peak_rss_mb(service.pid(SERVER)),

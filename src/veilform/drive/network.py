@@ -63,6 +63,7 @@ def run(
     stock: Stock,
     channel: Channel,
     timeout_s: float | None = None,
+    party: Party | None = None,
 ) -> Any:
     """Runs a program with a stock, and returns its result.
 
@@ -72,12 +73,13 @@ def run(
 
     Args:
         timeout_s: the longest wait for one message to begin, if not the channel's.
+        party: a new one of the stock's role, for who wants to ask it afterwards.
 
     Raises:
         ProtocolError, ConnectionFailed, StockError: the run is over, and its stock is burnt.
     """
     messages = _Messages(stock, channel, timeout_s)
-    steps = execute(stock.role, program(Party(stock.role)), stock.take)
+    steps = execute(stock.role, program(party or Party(stock.role)), stock.take)
     reply: Any = None
     while True:
         try:

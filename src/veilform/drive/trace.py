@@ -167,6 +167,7 @@ def _joined(client: Entry, server: Entry) -> Entry:
         return a._replace(server_multiply_adds=b.server_multiply_adds)
 
     return Entry(
+        client.operation,
         client.protocol,
         join(client.declared, server.declared),
         join(client.counted, server.counted),

@@ -51,10 +51,12 @@ def attend(
     """
     assert attention.secure is not None
     batch, length, width = x.shape
+    me.begin("linear")
     projected = yield from linear(me, [(x, weights.qkv)], scales.qkv, weights.qkv_bias)
     q, k, v = (
         projected.view(Columns(i * width, (i + 1) * width)).view(Heads(heads)) for i in range(3)
     )
+    me.begin("attention products")
     raw = scales.score + scales.score_shift
     open_q, open_k, open_v = yield from together(
         open_value(me, drop(me, q, scales.query_shift, raw)),
@@ -71,7 +73,9 @@ def attend(
     else:
         values = yield from multiply(me, open_v, masking.keys)
 
+    me.begin("attention function")
     numerators = yield from attention.secure(me, score, scored(scales), masking, checks)
+    me.begin("attention products")
     open_e, open_values = yield from together(open_value(me, numerators), open_value(me, values))
     context = yield from matmul(me, open_e, open_values)
     if scales.division is None:
@@ -79,6 +83,7 @@ def attend(
         result = yield from raised(me, rounded, scales.projected)
     else:
         denominator = yield from matmul(me, open_e, masking.keys)
+        me.begin("attention function")
         context = yield from divide(me, context, denominator, scales.division, checks)
         result = drop(me, context, scales.output_shift, scales.projected)
     merged = result.share.swapaxes(1, 2).reshape(batch, length, width)

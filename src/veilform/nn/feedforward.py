@@ -32,7 +32,9 @@ def activate(
         (B, S, F) at ``scales.active``.
     """
     assert activation.secure is not None
+    me.begin("linear")
     wide = yield from linear(me, [(x, inner)], scales.inner + WEIGHT, bias)
+    me.begin("activation")
     plan = elementwise(scales)
     result = yield from activation.secure(me, drop(me, wide, WEIGHT), plan, checks)
     return (yield from preshare(me, result))

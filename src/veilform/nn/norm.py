@@ -33,6 +33,7 @@ def normalise(
     Returns:
         (B, S, D), in a ring of ``scales.output`` bits.
     """
+    me.begin("norm")
     c = drop(me, x.view(Centre()), scales.centre_shift, scales.centred)
     centred = yield from open_value(me, c, WORD)
     squares = yield from square(me, centred)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from veilform.drive.trace import Trace
-from veilform.protocol.cost import Cost
+from veilform.protocol.cost import Cost, Entry
 from veilform.transport import HEADER_BYTES
 
 
@@ -27,10 +28,17 @@ class Report:
 
     def by_protocol(self) -> list[tuple[str, int, Cost]]:
         """Each protocol's name, how often it runs, and its summed cost; the largest first."""
+        return self._by(lambda entry: entry.protocol)
+
+    def by_operation(self) -> list[tuple[str, int, Cost]]:
+        """The same by the operations of the model; how many protocols each runs."""
+        return self._by(lambda entry: entry.operation)
+
+    def _by(self, key: Callable[[Entry], str]) -> list[tuple[str, int, Cost]]:
         sums: dict[str, tuple[int, Cost]] = {}
         for entry in self.trace.entries:
-            count, total = sums.get(entry.protocol, (0, Cost()))
-            sums[entry.protocol] = (count + 1, total.plus(entry.counted))
+            count, total = sums.get(key(entry), (0, Cost()))
+            sums[key(entry)] = (count + 1, total.plus(entry.counted))
         rows = [(name, count, total) for name, (count, total) in sums.items()]
         return sorted(rows, key=lambda row: -row[2].online_bytes - row[2].offline_bytes)
 
@@ -56,7 +64,10 @@ class Report:
                 "client_offline": self.trace.linear_multiply_adds,
                 "dealer_offline": self.trace.dealer_multiply_adds,
             },
-            "protocols": {
-                name: {"runs": count, **cost._asdict()} for name, count, cost in self.by_protocol()
-            },
+            "protocols": _listed(self.by_protocol()),
+            "operations": _listed(self.by_operation()),
         }
+
+
+def _listed(rows: list[tuple[str, int, Cost]]) -> dict[str, dict[str, int]]:
+    return {name: {"runs": count, **cost._asdict()} for name, count, cost in rows}

@@ -48,6 +48,7 @@ class Cost(NamedTuple):
 class Entry(NamedTuple):
     """One protocol run: what it declared, and what passed by while it ran."""
 
+    operation: str
     protocol: str
     declared: Cost
     counted: Cost
@@ -95,7 +96,7 @@ def declares(
 
 
 def _counted(party: Party, name: str, declared: Cost, run: Protocol[T]) -> Protocol[T]:
-    counted, reply, work = Cost(), None, 0
+    counted, reply, work, operation = Cost(), None, 0, party.operation
     own = "server_multiply_adds" if party.role is SERVER else "client_multiply_adds"
     while True:
         before = party.multiply_adds
@@ -104,7 +105,7 @@ def _counted(party: Party, name: str, declared: Cost, run: Protocol[T]) -> Proto
         except StopIteration as stop:
             counted = counted._replace(**{own: work + party.multiply_adds - before})
             assert party.ledger is not None
-            party.ledger.append(Entry(name, declared, counted))
+            party.ledger.append(Entry(operation, name, declared, counted))
             result: T = stop.value
             return result
         work += party.multiply_adds - before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ class Party:
         role: client or server.
         lead: 1 at the server, 0 at the client: who adds a public constant to a sharing.
         multiply_adds: ring multiply-adds of matrix products so far.
+        operation: what of the model the party is at.
     """
 
     def __init__(self, role: Role) -> None:
@@ -28,6 +30,8 @@ class Party:
         self.lead = role is SERVER
         self.multiply_adds = 0
         self.ledger: list[Any] | None = None
+        self.operation = ""
+        self._began: list[tuple[str, float]] = []
         self._names: dict[str, int] = {}
 
     def fresh(self, kind: str) -> str:
@@ -35,6 +39,19 @@ class Party:
         number = self._names.get(kind, 0)
         self._names[kind] = number + 1
         return f"{kind}:{number}"
+
+    def begin(self, operation: str) -> None:
+        """What follows belongs to ``operation``: for costs and times by operation."""
+        self.operation = operation
+        self._began.append((operation, time.perf_counter()))
+
+    def seconds(self) -> dict[str, float]:
+        """How long each operation took until now, waiting for the other party included."""
+        found: dict[str, float] = {}
+        ends = [start for _, start in self._began[1:]] + [time.perf_counter()]
+        for (operation, start), end in zip(self._began, ends, strict=True):
+            found[operation] = found.get(operation, 0.0) + end - start
+        return found
 
     def mix(self, a: Array, b: Array | None = None, **how: Any) -> Array:
         """Sums, reductions and shifts of words in one pass: see ``kernels.mix``."""

@@ -29,6 +29,7 @@ from veilform.models.bert.secure import Answer, weight_shapes
 from veilform.models.bert.sides import ClientSide, Shape
 from veilform.models.text import TokenBatch
 from veilform.nn.scales import LOGIT
+from veilform.protocol.party import Party
 from veilform.roles import CLIENT
 from veilform.serve import messages as say
 from veilform.serve.beside import beside
@@ -46,6 +47,7 @@ class InferenceCost(NamedTuple):
         offline_seconds: dealing, and what client and server prepared before the input.
         bytes_client_to_server, bytes_server_to_client, messages: online.
         offline_bytes: dealer to both parties, and client to server ahead.
+        operations: seconds online of each operation of the model.
     """
 
     online_seconds: float
@@ -54,6 +56,7 @@ class InferenceCost(NamedTuple):
     bytes_server_to_client: int
     messages: int
     offline_bytes: int
+    operations: dict[str, float]
 
 
 class _Prepared(NamedTuple):
@@ -170,16 +173,17 @@ class Client(Closing):
             if begun.stock != prepared.stock:
                 raise ProtocolError("the server began with another stock")
             program = self.side.program(shape).client(inputs)
+            me = Party(CLIENT)
             with stock.ahead():
-                answer: Answer = network.run(program, stock, self._server)
-        seconds = time.perf_counter() - start
+                answer: Answer = network.run(program, stock, self._server, party=me)
+        seconds, operations = time.perf_counter() - start, me.seconds()
         if np.any(answer.flag):
             raise RangeError(
                 "a value left the range that the model was calibrated for, so there is no answer; "
                 "shorten or rephrase the text, or calibrate the model on texts like it"
             )
         moved = self._server.counters.snapshot() - before
-        return fixed.decode(answer.logits, LOGIT), _cost(moved, prepared, seconds)
+        return fixed.decode(answer.logits, LOGIT), _cost(moved, prepared, seconds, operations)
 
     def close(self) -> None:
         """Ends both connections, and burns what was prepared and not used."""
@@ -204,7 +208,9 @@ class Client(Closing):
             raise
 
 
-def _cost(moved: Traffic, prepared: _Prepared, seconds: float) -> InferenceCost:
+def _cost(
+    moved: Traffic, prepared: _Prepared, seconds: float, operations: dict[str, float]
+) -> InferenceCost:
     up, down = moved.sent[Kind.DATA], moved.received[Kind.DATA]
     return InferenceCost(
         online_seconds=seconds,
@@ -213,4 +219,5 @@ def _cost(moved: Traffic, prepared: _Prepared, seconds: float) -> InferenceCost:
         bytes_server_to_client=down.wire_bytes,
         messages=up.frames + down.frames,
         offline_bytes=prepared.manifest.offline_bytes,
+        operations=operations,
     )

@@ -139,6 +139,7 @@ class SecureBert:
         column = (batch, length, 1)
         rows = me.zeros(self.input_shape) if inputs is None else inputs.rows
         head = self.scales.head
+        me.begin("embedding")
         x, mask, pool = yield from together(
             preshare(me, Additive(rows, self.scales.input)),
             mask_private(me, None if inputs is None else inputs.mask, column, self.scales.mask),
@@ -163,6 +164,7 @@ class SecureBert:
             context = yield from attend(
                 me, x, masking, heads, qkv, attention, scales.attention, checks
             )
+            me.begin("linear")
             summed = yield from linear(
                 me,
                 [(context, weight(layer + "projection")), (x, weight(layer + "attention_gain"))],
@@ -174,6 +176,7 @@ class SecureBert:
                 me, x, weight(layer + "inner"), bias(layer + "inner"),
                 registry.activation(self.config.activation(i)), scales.feedforward, checks,
             )  # fmt: skip
+            me.begin("linear")
             summed = yield from linear(
                 me,
                 [(active, weight(layer + "outer")), (x, weight(layer + "feedforward_gain"))],
@@ -182,6 +185,7 @@ class SecureBert:
             )
             x = yield from normalise(me, summed, scales.feedforward_norm, checks)
 
+        me.begin("head")
         pooled: Preshared
         if self.config.pooling == "cls":
             assert self.scales.pooler is not None
