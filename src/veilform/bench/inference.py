@@ -132,6 +132,8 @@ def _runs(
         "shape": setting.shape.name,
         "seq": setting.seq,
         "layers": setting.shape.layers,
+        "activation": setting.shape.activation,
+        "attention": setting.shape.attention,
         "link": setting.link,
         "online_seconds": _median(online),
         "offline_seconds": _median(offline),

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from veilform import kernels
+from veilform.approx import registry
 from veilform.models.bert import names
 from veilform.models.bert.plain import PlainBert
 from veilform.models.text import TokenBatch
@@ -110,24 +111,31 @@ class TorchBert:
             dense(part, x_BSD).view(batch, length, heads, -1).transpose(1, 2)
             for part in (names.QUERY, names.KEY, names.VALUE)
         )
-        context_BHSE = self._attend(q_BHSE, k_BHSE, v_BHSE, mask_BS[:, None, None, :])
+        attention = self.config.attention(i)
+        context_BHSE = self._attend(attention, q_BHSE, k_BHSE, v_BHSE, mask_BS[:, None, None, :])
         context_BSD = context_BHSE.transpose(1, 2).reshape(x_BSD.shape)
         out_BSD = dense(names.ATTENTION_OUT, context_BSD)
         x_BSD = self._norm(out_BSD + x_BSD, names.layer(i, names.ATTENTION_NORM))
         inner_BSI = dense(names.INNER, x_BSD)
-        if self.config.hidden_act == "gelu":
-            active_BSI = self._torch.nn.functional.gelu(inner_BSI)
-        else:
-            active_BSI = (inner_BSI * 0.125 + 0.25) * inner_BSI + 0.5
+        active_BSI = self._activate(self.config.activation(i), inner_BSI)
         out_BSD = dense(names.OUT, active_BSI)
         return self._norm(out_BSD + x_BSD, names.layer(i, names.OUT_NORM))
 
-    def _attend(self, q_BHSE: Any, k_BHSE: Any, v_BHSE: Any, mask_B11S: Any) -> Any:
-        if self.config.softmax_act == "softmax":
+    def _activate(self, name: str, x: Any) -> Any:
+        if name == "gelu":
+            return self._torch.nn.functional.gelu(x)
+        if name == "quad":
+            return (x * 0.125 + 0.25) * x + 0.5
+        return registry.activation(name).plain(x)
+
+    def _attend(self, name: str, q_BHSE: Any, k_BHSE: Any, v_BHSE: Any, mask_B11S: Any) -> Any:
+        if name == "softmax":
             return self._torch.nn.functional.scaled_dot_product_attention(
                 q_BHSE, k_BHSE, v_BHSE, attn_mask=mask_B11S != 0
             )
         scores_BHSS = q_BHSE @ k_BHSE.transpose(-1, -2) / math.sqrt(self.config.head_size)
+        if name != "2quad":
+            return registry.attention(name).plain(scores_BHSS, mask_B11S) @ v_BHSE
         e_BHSS = (scores_BHSS + 5).square() * mask_B11S
         return e_BHSS @ v_BHSE / e_BHSS.sum(-1, keepdim=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from veilform.approx import registry
 from veilform.errors import InputError
 from veilform.models.bert import names
 from veilform.models.bert.config import CLS_CLASSIFIER, MEAN_CLASSIFIER, BertConfig
@@ -15,7 +16,12 @@ VOCABULARY = 1000
 
 @dataclass(frozen=True)
 class ModelShape:
-    """An encoder's sizes, and the head that goes with it: pooling is "cls" or "mean"."""
+    """An encoder's sizes, its functions, and the head that goes with it.
+
+    Attributes:
+        pooling: "cls" or "mean".
+        activation, attention: names in the registry.
+    """
 
     name: str
     layers: int
@@ -24,13 +30,25 @@ class ModelShape:
     inner: int
     pooling: str = "cls"
     epsilon: float = 1e-12
+    activation: str = "quad"
+    attention: str = "2quad"
 
     def with_layers(self, layers: int | None) -> ModelShape:
         """The same with another number of layers; None keeps it."""
         return self if layers is None else replace(self, layers=layers)
 
+    def with_functions(self, activation: str, attention: str) -> ModelShape:
+        """The same with other functions.
+
+        Raises:
+            ModelError: one of them is not known.
+        """
+        registry.activation(activation)
+        registry.attention(attention)
+        return replace(self, activation=activation, attention=attention)
+
     def config(self) -> dict[str, object]:
-        """A Hugging Face config.json of a Quad + 2Quad student of this shape."""
+        """A Hugging Face config.json of a student of this shape."""
         return {
             "architectures": [CLS_CLASSIFIER if self.pooling == "cls" else MEAN_CLASSIFIER],
             "model_type": "bert",
@@ -42,8 +60,8 @@ class ModelShape:
             "max_position_embeddings": POSITIONS,
             "type_vocab_size": 2,
             "layer_norm_eps": self.epsilon,
-            "hidden_act": "quad",
-            "softmax_act": "2quad",
+            "hidden_act": self.activation,
+            "softmax_act": self.attention,
             "pooling": self.pooling,
             "id2label": {"0": "NEGATIVE", "1": "POSITIVE"},
         }

@@ -27,7 +27,7 @@ Dealer, server and client are three processes on this machine that talk over TLS
 Seconds are medians over the runs. Online: from the input to the answer. Offline: what dealer,
 server and client do before there is an input. Plain: the same model in the clear, in float32 with
 the same threads, on PyTorch if it is installed, else on NumPy; and with GELU and softmax instead
-of Quad and 2Quad. On a busy machine a median tells of its other work, too: the JSON has the best
+of its functions. On a busy machine a median tells of its other work, too: the JSON has the best
 besides.
 
 Bytes and messages are what the channel counted, frame headers included. Peak memory is each
@@ -68,13 +68,18 @@ def inference(
         ),
     ] = "loopback",
     runs: Annotated[int, typer.Option(help="Timed runs, after one that warms up.", min=1)] = 5,
+    act: Annotated[str, typer.Option(help="The activation, by its name.")] = "quad",
+    attention: Annotated[
+        str, typer.Option(help="What makes attention weights of scores, by its name.")
+    ] = "2quad",
     as_json: Json = False,
 ) -> None:
     """Time private inference of a model of random weights; see ``ABOUT``."""
     from veilform.bench.inference import Setting, measure
     from veilform.bench.presets import preset
 
-    setting = Setting(preset(shape).with_layers(layers), seq, batch, link, runs)
+    model = preset(shape).with_layers(layers).with_functions(act, attention)
+    setting = Setting(model, seq, batch, link, runs)
     with console.step("starting", quiet=False) as tell:
         figures = measure(setting, progress=tell)
     if as_json:
