@@ -74,8 +74,8 @@ class Activation:
             to the list.
         error: of the secure function, in absolute terms and beyond rounding: largest difference
             from the plain one, for any input.
-        degree: a result leaves the arithmetic at ``degree`` times the source's scale, before bits
-            are dropped, in a ring wider by those.
+        degree, fine: a result leaves the arithmetic at ``degree`` times the source's scale and
+            ``fine`` bits more, before bits are dropped, in a ring wider by those.
         room: bits that the input's ring has beyond what the input needs.
         constants: what both parties compute from a plan in floating point, to be compared.
     """
@@ -88,6 +88,7 @@ class Activation:
     error: float = 0.0
     fold: Fold = AS_IT_IS
     degree: int = 1
+    fine: int = 0
     room: int = 0
     constants: Callable[[Elementwise], Sequence[Words]] = _nothing
 
@@ -145,7 +146,7 @@ class Attention:
         lowest: bound from below on that mean, from the number of keys; None if it has to be
             measured on texts.
         error: largest difference of a weight from the plain one's, beyond rounding.
-        degree, room, constants: as of an activation.
+        degree, fine, room, constants: as of an activation.
     """
 
     name: str
@@ -162,5 +163,6 @@ class Attention:
     lowest: Callable[[int], float] | None = None
     error: float = 0.0
     degree: int = 1
+    fine: int = 0
     room: int = 0
     constants: Callable[[Scored], Sequence[Words]] = _nothing

@@ -194,7 +194,7 @@ def _attention(
 
     mask_bits = (length - 1).bit_length() + 3
     numerator = attention.scale
-    shift = max(0, attention.degree * SCORE - numerator)
+    shift = max(0, attention.degree * SCORE + attention.fine - numerator)
     mean = _mean(attention, measured, length)
     if mean is None:
         # Weights add up to 1, give or take their errors.
@@ -305,7 +305,7 @@ def _feedforward(
     # Active elements at their scale times weights / 2^halvings at scale outer + halvings.
     budget = room - SIGN - row - halvings
     # They leave their ring, at ``raw``, for this one without a message.
-    raw = activation.degree * HIDDEN
+    raw = activation.degree * HIDDEN + activation.fine
     outer = _weight_scale(
         bounds.feedforward_row,
         min(budget - ACTIVE_BITS - 2, WORD - raw - halvings - row - SIGN),
