@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from veilform.kernels import _check, reference
-from veilform.kernels._check import MOST_TREE_BITS, U64
+from veilform.kernels._check import MOST_TREE_BITS, U8, U64
 from veilform.kernels._compare import compare_evaluate, compare_generate, compare_levels
 from veilform.kernels._dispatch import available, info, selected, set_threads, threads, use
 from veilform.kernels._dpf import (
@@ -43,6 +43,7 @@ from veilform.kernels._matmul import PackedMatrix, matmul, pack
 
 __all__ = [
     "MOST_TREE_BITS",
+    "U8",
     "Curve",
     "PackedMatrix",
     "Segments",
