@@ -64,11 +64,21 @@ Function with_aes(int path, Function vaes, Function aesni) {
 DpfGenerateFn dpf_generate_fn(int path) { return with_aes(path, aesni_generate, aesni_generate); }
 DpfLookupFn dpf_lookup_fn(int path) { return with_aes(path, vaes_lookup, aesni_lookup); }
 DpfSegmentsFn dpf_segments_fn(int path) { return with_aes(path, vaes_segments, aesni_segments); }
+DpfCurveFn dpf_curve_fn(int path) { return with_aes(path, vaes_curve, aesni_curve); }
+CompareGenerateFn compare_generate_fn(int path) {
+  return with_aes(path, vaes_compare_generate, aesni_compare_generate);
+}
+CompareEvaluateFn compare_evaluate_fn(int path) {
+  return with_aes(path, vaes_compare_evaluate, aesni_compare_evaluate);
+}
 CtrFn ctr_fn(int path) { return with_aes(path, ctr_vaes, ctr_aesni); }
 #else
 DpfGenerateFn dpf_generate_fn(int) { return nullptr; }
 DpfLookupFn dpf_lookup_fn(int) { return nullptr; }
 DpfSegmentsFn dpf_segments_fn(int) { return nullptr; }
+DpfCurveFn dpf_curve_fn(int) { return nullptr; }
+CompareGenerateFn compare_generate_fn(int) { return nullptr; }
+CompareEvaluateFn compare_evaluate_fn(int) { return nullptr; }
 CtrFn ctr_fn(int) { return nullptr; }
 #endif
 

@@ -29,6 +29,9 @@ GemmFn gemm_fn(int path, unsigned bits);
 DpfGenerateFn dpf_generate_fn(int path);
 DpfLookupFn dpf_lookup_fn(int path);
 DpfSegmentsFn dpf_segments_fn(int path);
+DpfCurveFn dpf_curve_fn(int path);
+CompareGenerateFn compare_generate_fn(int path);
+CompareEvaluateFn compare_evaluate_fn(int path);
 CtrFn ctr_fn(int path);
 CrcFn crc_fn(int path);
 

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "aes.hpp"
+#include "curve.hpp"
 #include "segments.hpp"
 
 namespace veilform {
@@ -83,8 +84,13 @@ void lookup(const DpfKeys& keys, const DpfLookup& in, std::size_t first, std::si
 }
 
 void segments(const DpfKeys& keys, const DpfSegments& in, std::size_t first, std::size_t end,
-              u64* scratch) {
-  segments_with(AesNi(keys.aes), keys, in, first, end, scratch);
+              std::size_t room, u64* scratch) {
+  sums_with<SegmentRule>(AesNi(keys.aes), keys, in, first, end, room, scratch);
+}
+
+void curve(const DpfKeys& keys, const DpfCurve& in, std::size_t first, std::size_t end,
+           std::size_t room, u64* scratch) {
+  sums_with<CurveRule>(AesNi(keys.aes), keys, in, first, end, room, scratch);
 }
 
 __m128i select(__m128i mask, __m128i yes, __m128i no) {
@@ -142,5 +148,6 @@ void generate(const DpfKeys& keys, const u8* seeds0, const u8* seeds1, const u64
 const DpfGenerateFn aesni_generate = generate;
 const DpfLookupFn aesni_lookup = lookup;
 const DpfSegmentsFn aesni_segments = segments;
+const DpfCurveFn aesni_curve = curve;
 
 }  // namespace veilform

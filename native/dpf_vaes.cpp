@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "aes.hpp"
+#include "curve.hpp"
 #include "segments.hpp"
 
 namespace veilform {
@@ -102,13 +103,19 @@ void lookup(const DpfKeys& keys, const DpfLookup& in, std::size_t first, std::si
 }
 
 void segments(const DpfKeys& keys, const DpfSegments& in, std::size_t first, std::size_t end,
-              u64* scratch) {
-  segments_with(Vaes(keys.aes), keys, in, first, end, scratch);
+              std::size_t room, u64* scratch) {
+  sums_with<SegmentRule>(Vaes(keys.aes), keys, in, first, end, room, scratch);
+}
+
+void curve(const DpfKeys& keys, const DpfCurve& in, std::size_t first, std::size_t end,
+           std::size_t room, u64* scratch) {
+  sums_with<CurveRule>(Vaes(keys.aes), keys, in, first, end, room, scratch);
 }
 
 }  // namespace
 
 const DpfLookupFn vaes_lookup = lookup;
 const DpfSegmentsFn vaes_segments = segments;
+const DpfCurveFn vaes_curve = curve;
 
 }  // namespace veilform

@@ -121,15 +121,55 @@ struct DpfSegments {
   u64* out;         // (K, 4)
 };
 
+// A function of an index: rows on equal segments of a window, and one row on either side of it: see
+// curve.hpp. keys.levels is n.
+struct DpfCurve {
+  int party;
+  const u8* seeds;
+  const u64* y;
+  u64 first_index, last_index;  // the window
+  unsigned cap;     // a segment inside has 2^cap indices at most
+  u64 wrap;         // times the slope, added to the intercept of an index above y
+  const u64* rows;  // (last - first + 3, 2): left, by the segment's start, right
+  u64* out;         // (K, 3)
+};
+
+// Keys first .. end of a batch of K comparisons on n bits, 1 to 64: see compare.hpp. `aes` as above.
+struct CompareKeys {
+  const u8* aes;
+  std::size_t count;  // K
+  unsigned n;
+  unsigned levels;    // compare_levels(n)
+  u8* blocks;         // (K, levels + 1, 16); the left control bit is the lowest bit of its level's
+  u64* right_bits;    // (K,): bit i is the right control bit of level i
+};
+
+struct ComparePoints {
+  int party;
+  const u8* seeds;
+  const u64* points;  // (rows, K)
+  std::size_t rows;
+  u64* out;           // (rows, K)
+};
+
+// A node's block answers for seven bits.
+constexpr unsigned compare_levels(unsigned n) { return n > 7 ? n - 7 : 0; }
+
 // scratch: dpf_scratch_words(n, columns) words, aligned to 64 bytes.
 using DpfLookupFn = void (*)(const DpfKeys&, const DpfLookup&, std::size_t first, std::size_t end,
                              u64* scratch);
-// scratch: dpf_segment_words(fine) words, aligned to 64 bytes.
+// scratch: dpf_tree_words(room) words, aligned to 64 bytes, for `room` nodes of a level.
 using DpfSegmentsFn = void (*)(const DpfKeys&, const DpfSegments&, std::size_t first,
-                               std::size_t end, u64* scratch);
+                               std::size_t end, std::size_t room, u64* scratch);
+using DpfCurveFn = void (*)(const DpfKeys&, const DpfCurve&, std::size_t first, std::size_t end,
+                            std::size_t room, u64* scratch);
 using DpfGenerateFn = void (*)(const DpfKeys&, const u8* seeds0, const u8* seeds1,
                                const u64* alpha, const u64* payload, std::size_t first,
                                std::size_t end);
+using CompareGenerateFn = void (*)(const CompareKeys&, const u8* seeds0, const u8* seeds1,
+                                   const u64* alpha, std::size_t first, std::size_t end);
+using CompareEvaluateFn = void (*)(const CompareKeys&, const ComparePoints&, std::size_t first,
+                                   std::size_t end);
 
 extern const Ops portable_ops;
 #ifdef VEILFORM_X86
@@ -138,6 +178,9 @@ extern const GemmFn ifma_gemm;  // in avx512_ops' layout and scratch, for masks 
 extern const DpfGenerateFn aesni_generate;
 extern const DpfLookupFn aesni_lookup, vaes_lookup;
 extern const DpfSegmentsFn aesni_segments, vaes_segments;
+extern const DpfCurveFn aesni_curve, vaes_curve;
+extern const CompareGenerateFn aesni_compare_generate, vaes_compare_generate;
+extern const CompareEvaluateFn aesni_compare_evaluate, vaes_compare_evaluate;
 #endif
 
 // Levels that a lookup expands breadth first below each run of kDpfRoots inner nodes.
@@ -154,16 +197,25 @@ constexpr std::size_t dpf_scratch_words(unsigned n, std::size_t columns) {
   return 4 * dpf_top_blocks(n) + 4 * (kDpfRoots << kDpfBottom) + 2 * kDpfLeaves + 16 * columns;
 }
 
-// Nodes of one level that are neither outside nor short enough, rounded up to whole vectors: those
-// inside start below 2^fine lengths, and no more than three others hold an end of the range or 0.
+// Nodes of one level that are not done, rounded up to whole vectors: those that hold an end of the
+// range or 0, three at most, and `others`.
+constexpr std::size_t dpf_room(std::size_t others) {
+  return (others + 4 + kDpfLeaves) / kDpfLeaves * kDpfLeaves;
+}
+
+// Those inside start below 2^fine lengths.
 constexpr std::size_t dpf_segment_nodes(unsigned fine) {
-  return ((std::size_t{1} << fine) + 4 + kDpfLeaves) / kDpfLeaves * kDpfLeaves;
+  return dpf_room(std::size_t{1} << fine);
+}
+
+// Those inside are longer than 2^cap.
+constexpr std::size_t dpf_curve_nodes(std::size_t window, unsigned cap) {
+  return dpf_room(window >> (cap + 1));
 }
 
 constexpr std::size_t kDpfEnded = 256;  // nodes that are converted together
 
-constexpr std::size_t dpf_segment_words(unsigned fine) {
-  const std::size_t room = dpf_segment_nodes(fine);
+constexpr std::size_t dpf_tree_words(std::size_t room) {
   return 10 * room + 4 * (2 * room + kDpfEnded) + 2 * kDpfLeaves;
 }
 

@@ -130,6 +130,24 @@ class Opened(_Held):
         )
 
 
+@dataclass(frozen=True, repr=False)
+class Bits(_Held):
+    """Single bits c = e xor m with e public; the dealer knows the mask m, which is named."""
+
+    name: str
+    e: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of c."""
+        return tuple(self.e.shape)
+
+    @property
+    def ref(self) -> MaskRef:
+        """The name of m."""
+        return MaskRef(self.name)
+
+
 def _smaller(bits: int, wanted: int) -> int:
     if wanted > bits:
         raise ValueError(f"a value of {bits} bits cannot be read in a ring of {wanted}")

@@ -14,6 +14,11 @@ from veilform.correlation.manifest import Manifest
 from veilform.correlation.masks import MaskTable, references
 from veilform.correlation.specs import (
     AnySpec,
+    Bit,
+    Choose,
+    Compare,
+    Convert,
+    Curve,
     Linear,
     Lookup,
     MatMul,
@@ -59,7 +64,7 @@ def check_dealable(manifest: Manifest) -> int:
         if work > MOST_MULTIPLY_ADDS:
             raise ProtocolError("the manifest asks for too much work; use a smaller batch")
         names.add(spec.name)
-        if isinstance(spec, (Preshare, Linear, Open)):
+        if isinstance(spec, (Preshare, Linear, Open, Bit)):
             masks.put(spec.name, Abstract(spec.shape))
         peak = max(peak, WORD // 8 * masks.words)
         masks.forget(index, spec)
@@ -98,6 +103,19 @@ def _fits(spec: AnySpec, masks: MaskTable[Abstract]) -> bool:
         of_payload = spec.count if spec.payload is None else math.prod(seen(spec.payload))
         counts = spec.count == math.prod(seen(spec.index)) == of_payload
         return counts and 0 < spec.levels <= spec.bits <= MOST_TREE_BITS
+    if isinstance(spec, Curve):
+        fits = 0 <= spec.low < spec.width <= WORD and spec.width - spec.low <= MOST_TREE_BITS
+        return fits and spec.count == math.prod(seen(spec.opened))
+    if isinstance(spec, Compare):
+        return spec.count == math.prod(seen(spec.index))
+    if isinstance(spec, Bit):
+        known = spec.source is None or seen(spec.source) == spec.shape
+        return known and 0 < spec.width <= WORD
+    if isinstance(spec, Convert):
+        return seen(spec.bit) == spec.shape
+    if isinstance(spec, Choose):
+        width = spec.width is None or 0 < spec.width <= WORD
+        return width and seen(spec.bit) == seen(spec.opened) == spec.shape
     return True
 
 
@@ -129,6 +147,8 @@ def _own_work(spec: AnySpec) -> int:
         return sum(math.prod(term.shape) * term.weight_shape[-1] for term in spec.terms)
     if isinstance(spec, MatMul):
         return spec.inner * math.prod(spec.shape)
-    if isinstance(spec, Lookup):
+    if isinstance(spec, (Lookup, Compare)):
         return 64 * spec.count * spec.bits
+    if isinstance(spec, Curve):
+        return 64 * spec.count * (spec.width - spec.low)
     return 0

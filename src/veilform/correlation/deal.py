@@ -16,6 +16,11 @@ from veilform.correlation.masks import MaskTable, client_mask, product_of_masks
 from veilform.correlation.material import expand_field, pack_field
 from veilform.correlation.specs import (
     AnySpec,
+    Bit,
+    Choose,
+    Compare,
+    Convert,
+    Curve,
     Linear,
     Lookup,
     MatMul,
@@ -126,21 +131,62 @@ class Dealing:
         return {"product": kernels.matmul(a, b, spec.bits)}
 
     @_values.register
+    def _(self, spec: Bit) -> Dealt:
+        m = self._draw(CLIENT, spec, "flip") ^ self._draw(SERVER, spec, "flip")
+        if spec.source is not None:
+            m = m ^ msb(reduce(self._masks.get(spec.source), spec.width), spec.width)
+        self._masks.put(spec.name, m)
+        return {}
+
+    @_values.register
+    def _(self, spec: Convert) -> Dealt:
+        return {"m": self._masks.get(spec.bit)}
+
+    @_values.register
+    def _(self, spec: Choose) -> Dealt:
+        m = self._masks.get(spec.bit)
+        q, h = self._parts(spec.opened, spec.width)
+        return {"m": m, "mq": m * q, "mh": m * h}
+
+    @_values.register
+    def _(self, spec: Compare) -> Dealt:
+        alpha = reduce(self._masks.get(spec.index), spec.bits).reshape(-1)
+        blocks, right_bits = kernels.compare_generate(*self._roots(spec), alpha, spec.bits)
+        shape = (spec.count, -1, 2)
+        return {"blocks": blocks.view(np.uint64).reshape(shape), "right_bits": right_bits}
+
+    @_values.register
     def _(self, spec: Lookup) -> Dealt:
+        payload = None if spec.payload is None else self._masks.get(spec.payload)
+        return self._points(spec, self._masks.get(spec.index), payload, spec.bits, spec.levels)
+
+    @_values.register
+    def _(self, spec: Curve) -> Dealt:
+        rho = reduce(self._masks.get(spec.opened), spec.width)
+        bits = spec.width - spec.low
+        return self._points(spec, rho >> np.uint64(spec.low), rho, bits, bits)
+
+    def _roots(self, spec: Spec) -> tuple[kernels.U8, kernels.U8]:
+        """Both parties' root seeds (K, 16) of a key."""
         ours, theirs = (
             self._draw(role, spec, "key").view(np.uint8).reshape(-1, 16)
             for role in (CLIENT, SERVER)
         )
-        payload = np.zeros((spec.count, 2), np.uint64)
-        payload[:, 0] = 1
-        if spec.payload is not None:
-            payload[:, 1] = self._masks.get(spec.payload).reshape(-1)
-        alpha = self._masks.get(spec.index).reshape(-1)
-        seeds, bits, words = kernels.dpf_generate(
-            ours, theirs, alpha, payload, spec.bits, spec.levels
+        return ours, theirs
+
+    def _points(
+        self, spec: Spec, alpha: Words, payload: Words | None, bits: int, levels: int
+    ) -> Dealt:
+        """Point functions at alpha, with values (1, payload)."""
+        values = np.zeros((alpha.size, 2), np.uint64)
+        values[:, 0] = 1
+        if payload is not None:
+            values[:, 1] = payload.reshape(-1)
+        seeds, controls, words = kernels.dpf_generate(
+            *self._roots(spec), alpha.reshape(-1), values, bits, levels
         )
         return {
-            "seed_words": seeds.view(np.uint64).reshape(spec.count, spec.bits, 2),
-            "bit_words": bits.astype(np.uint64),
+            "seed_words": seeds.view(np.uint64).reshape(alpha.size, bits, 2),
+            "bit_words": controls.astype(np.uint64),
             "value_words": words,
         }

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from veilform.kernels import compare_levels
 from veilform.masks import MaskRef
 from veilform.roles import CLIENT, SERVER, Role
 
@@ -206,7 +207,104 @@ class Lookup(Spec, frozen=True, tag="lookup"):
         )
 
 
-AnySpec = Preshare | Linear | Open | Square | Product | MatMul | Lookup
+class Curve(Spec, frozen=True, tag="curve"):
+    """Distributed point functions for curves in an opened value, with values at every level.
+
+    At floor(rho / 2^low) of rho mod 2^width, with values (1, rho mod 2^width) modulo 2^bits.
+    """
+
+    count: int
+    width: int
+    low: int
+    bits: int
+    opened: MaskRef
+
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        levels = self.width - self.low
+        return (
+            Field("key", (self.count, 2), 64, Source.SEED),
+            Field("seed_words", (self.count, levels, 2), 64, Source.DEALT),
+            Field("bit_words", (self.count, levels), 8, Source.DEALT),
+            Field("value_words", (self.count, levels, 2), self.bits, Source.DEALT),
+        )
+
+
+class Compare(Spec, frozen=True, tag="compare"):
+    """Distributed comparison functions: shares of [t < the low ``bits`` bits of a mask].
+
+    ``count`` keys; the two root seeds are free, the correction words go to both parties.
+    """
+
+    count: int
+    bits: int
+    index: MaskRef
+
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        levels = compare_levels(self.bits)
+        fields = (
+            Field("key", (self.count, 2), 64, Source.SEED),
+            Field("blocks", (self.count, levels + 1, 2), 64, Source.DEALT),
+        )
+        if levels:
+            fields += (Field("right_bits", (self.count,), levels, Source.DEALT),)
+        return fields
+
+
+class Bit(Spec, frozen=True, tag="bit"):
+    """The mask m of single bits: one of each party, and the highest of ``source`` mod 2^width."""
+
+    shape: Shape
+    width: int
+    source: MaskRef | None = None
+
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        return (Field("flip", self.shape, 1, Source.SEED),)
+
+
+class Convert(Spec, frozen=True, tag="convert"):
+    """The mask m of bits, shared modulo 2^bits."""
+
+    shape: Shape
+    bits: int
+    bit: MaskRef
+
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        return _shared(role, [("m", self.shape, self.bits)])
+
+
+class Choose(Spec, frozen=True, tag="choose"):
+    """The mask m of bits, and m q and m h of an opened value, shared; the last if it was lifted.
+
+    ``width`` is the ring it was lifted from; None if it was not.
+    """
+
+    shape: Shape
+    bits: int
+    bit: MaskRef
+    opened: MaskRef
+    width: int | None
+
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        shared = [("m", self.shape, self.bits), ("mq", self.shape, self.bits)]
+        if self.width is not None:
+            shared.append(("mh", self.shape, self.bits - self.width))
+        return _shared(role, shared)
+
+
+AnySpec = (
+    Preshare
+    | Linear
+    | Open
+    | Square
+    | Product
+    | MatMul
+    | Lookup
+    | Curve
+    | Compare
+    | Bit
+    | Convert
+    | Choose
+)
 
 
 def dealt_bytes(spec: Spec, role: Role) -> int:

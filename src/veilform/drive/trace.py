@@ -17,7 +17,7 @@ from veilform.drive.alternate import alternate
 from veilform.protocol.cost import Cost, Entry
 from veilform.protocol.effects import Protocol, Transfer
 from veilform.protocol.party import Party
-from veilform.protocol.tables import Table
+from veilform.protocol.tables import Curve, Table
 from veilform.ring import Words
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.shapes import Abstract
@@ -57,6 +57,15 @@ class ShapeParty(Party):
 
     def line(self, keys: Mapping[str, Words], bits: int, index: Array, table: Table) -> Array:
         return Abstract((index.size, 4))
+
+    def curve(self, keys: Mapping[str, Words], bits: int, index: Array, table: Curve) -> Array:
+        return Abstract((index.size, 3))
+
+    def below(self, keys: Mapping[str, Words], bits: int, points: Sequence[Array]) -> list[Array]:
+        return list(points)
+
+    def less(self, a: Array, b: Array) -> Array:
+        return a
 
 
 class Sizes:

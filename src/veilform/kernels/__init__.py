@@ -28,17 +28,31 @@ from typing import Any
 import numpy as np
 
 from veilform.kernels import _check, reference
-from veilform.kernels._check import MOST_TREE_BITS, U64
+from veilform.kernels._check import MOST_TREE_BITS, U8, U64
+from veilform.kernels._compare import compare_evaluate, compare_generate, compare_levels
 from veilform.kernels._dispatch import available, info, selected, set_threads, threads, use
-from veilform.kernels._dpf import Segments, dpf_generate, dpf_lookup, dpf_segments
+from veilform.kernels._dpf import (
+    Curve,
+    Segments,
+    dpf_curve,
+    dpf_generate,
+    dpf_lookup,
+    dpf_segments,
+)
 from veilform.kernels._matmul import PackedMatrix, matmul, pack
 
 __all__ = [
     "MOST_TREE_BITS",
+    "U8",
+    "Curve",
     "PackedMatrix",
     "Segments",
     "available",
     "centre",
+    "compare_evaluate",
+    "compare_generate",
+    "compare_levels",
+    "dpf_curve",
     "dpf_generate",
     "dpf_lookup",
     "dpf_segments",

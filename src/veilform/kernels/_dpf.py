@@ -169,3 +169,59 @@ def dpf_segments(
         first, last, fine, grid, rows, out,
     )  # fmt: skip
     return out
+
+
+class Curve(NamedTuple):
+    """A function of an index i: lines by equal segments in the window first .. last, one beside it.
+
+    A segment of 2^b indices from i on, b <= cap, has row i - first + 1. Row 0 is for i < first, and
+    the last row for i > last.
+
+    Attributes:
+        first, last: the window; 1 <= first <= last <= 2^n - 2.
+        cap: at most 12.
+        wrap: times the slope, is added to the intercept where i > y: 2^w if what is behind the
+            index was opened modulo 2^w, so that slope (y' - rho) becomes slope (y' - rho + 2^w).
+        rows: (last - first + 3, 2) intercepts and slopes.
+    """
+
+    first: int
+    last: int
+    cap: int
+    wrap: int
+    rows: U64
+
+
+def dpf_curve(
+    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, words: U64, n: int, y: U64, curve: Curve
+) -> U64:
+    """One party's shares (K, 3) of a curve at i_k = (y_k - alpha_k) mod 2^n.
+
+    For keys of ``levels`` n with payload (1, rho): intercept, slope, slope rho. The work depends on
+    y, which is public, and grows with the window's length over 2^cap.
+
+    Raises:
+        ValueError: wrong dtypes, shapes, n or party, a y outside the domain, or a window that does
+            not fit.
+    """
+    _check.domain(n, _check.MOST_TREE_BITS)
+    _check.party(party)
+    y = _check.words("y", y)
+    _check.shape("y", y, (y.size,))
+    parts = _key_parts(seeds, cw_seeds, cw_bits, words, (y.size, n, n))
+    if bool((y >> np.uint64(n)).any()):
+        raise ValueError(f"y must lie below 2^{n}")
+    first, last, cap, wrap, rows = curve
+    rows, wrap = _check.words("rows", rows), wrap % 2**64
+    fits = 0 <= cap <= 12 and 1 <= first <= last < (1 << n) - 1
+    if not fits or rows.shape != (last - first + 3, 2):
+        raise ValueError("the curve's window does not fit its rows, or the domain")
+    at = selected()
+    if at.dpf is None:
+        return reference.dpf_curve(party, *parts, n, y, Curve(first, last, cap, wrap, rows))
+    out = np.empty((y.size, 3), np.uint64)
+    at.dpf.dpf_curve(
+        at.code, at.threads, b"".join(reference.fixed_keys()), party, *parts, n, y,
+        first, last, cap, wrap, rows, out,
+    )  # fmt: skip
+    return out

@@ -132,7 +132,7 @@ def _mmo(key: bytes, seeds: U8) -> U8:
     return out ^ seeds
 
 
-def _split_bit(blocks: U8) -> tuple[U8, U8]:
+def split_bit(blocks: U8) -> tuple[U8, U8]:
     """Seeds with the lowest bit of byte 0 cleared, and that bit."""
     seeds = blocks.copy()
     bit = seeds[..., 0] & np.uint8(1)
@@ -140,14 +140,20 @@ def _split_bit(blocks: U8) -> tuple[U8, U8]:
     return seeds, bit
 
 
-def _children(seeds: U8) -> tuple[U8, U8, U8, U8]:
+def children(seeds: U8) -> tuple[U8, U8, U8, U8]:
+    """Left seed and control bit, right seed and control bit."""
     left, right, _ = fixed_keys()
-    return (*_split_bit(_mmo(left, seeds)), *_split_bit(_mmo(right, seeds)))
+    return (*split_bit(_mmo(left, seeds)), *split_bit(_mmo(right, seeds)))
+
+
+def last_blocks(seeds: U8) -> U8:
+    """The blocks that nodes' values are made of: (..., 16) of each."""
+    return _mmo(fixed_keys()[2], seeds)
 
 
 def _convert(seeds: U8) -> U64:
     """Two little-endian words a seed: (..., 16) -> (..., 2)."""
-    return np.ascontiguousarray(_mmo(fixed_keys()[2], seeds)).view("<u8").astype(np.uint64)
+    return np.ascontiguousarray(last_blocks(seeds)).view("<u8").astype(np.uint64)
 
 
 def dpf_generate(
@@ -155,15 +161,15 @@ def dpf_generate(
 ) -> tuple[U8, U8, U64]:
     """Correction words of K keys: ((K, n, 16) seeds, (K, n) bits, (K, levels, 2) value words)."""
     count = len(alpha)
-    s0, s1 = _split_bit(seeds0)[0], _split_bit(seeds1)[0]
+    s0, s1 = split_bit(seeds0)[0], split_bit(seeds1)[0]
     t0, t1 = np.zeros(count, np.uint8), np.ones(count, np.uint8)
     cw_seeds, cw_bits = np.empty((count, n, 16), np.uint8), np.empty((count, n), np.uint8)
     words = np.empty((count, levels, 2), np.uint64)
     for level in range(n):
         bit = ((alpha >> np.uint64(n - 1 - level)) & np.uint64(1)).astype(np.uint8)
         right = -bit[:, None]  # all ones where the path goes right: no branch on alpha
-        l0, tl0, r0, tr0 = _children(s0)
-        l1, tl1, r1, tr1 = _children(s1)
+        l0, tl0, r0, tr0 = children(s0)
+        l1, tl1, r1, tr1 = children(s1)
         cw = ((l0 ^ l1) & right) | ((r0 ^ r1) & ~right)
         cw_left, cw_right = tl0 ^ tl1 ^ bit ^ np.uint8(1), tr0 ^ tr1 ^ bit
         cw_seeds[:, level], cw_bits[:, level] = cw, cw_left | (cw_right << np.uint8(1))
@@ -182,12 +188,12 @@ def dpf_generate(
 def dpf_expand(party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, words: U64, n: int) -> U64:
     """Every party's share of the point function at every point: (K, 2^n, 2)."""
     count = len(seeds)
-    s = _split_bit(seeds)[0].reshape(count, 1, 16)
+    s = split_bit(seeds)[0].reshape(count, 1, 16)
     t = np.full((count, 1), party, np.uint8)
     for level in range(n):
-        left, tl, right, tr = _children(s)
+        left, tl, right, tr = children(s)
         on = -t[..., None]
-        cw, bits = _split_bit(cw_seeds[:, None, level])[0], cw_bits[:, None, level]
+        cw, bits = split_bit(cw_seeds[:, None, level])[0], cw_bits[:, None, level]
         pairs = np.stack([left ^ (cw & on), right ^ (cw & on)], axis=2)
         bit_pairs = np.stack([tl ^ (t & bits), tr ^ (t & (bits >> np.uint8(1)))], axis=2)
         s, t = pairs.reshape(count, -1, 16), bit_pairs.reshape(count, -1) & np.uint8(1)
@@ -216,13 +222,62 @@ def dpf_segments(
 ) -> U64:
     """Shares (K, 4) of intercept, slope, slope times the payload's second word, and outside."""
     first, last, fine, grid, rows = segments
-    out = np.zeros((len(y), 4), np.uint64)
+
+    def done(start: Any, length: int) -> Any:
+        end = (start + length - 1) % (1 << n)
+        wraps = end < start
+        outside = np.where(wraps, (start > last) & (end < first), (start > last) | (end < first))
+        return outside | (~wraps & (start >= first) & (end <= last) & (length << fine <= start))
+
+    def terms(start: Any, key: Any, value: U64) -> U64:
+        inside = (start >= first) & (start <= last)
+        octave = np.frexp(np.maximum(start, 1).astype(np.float64))[1].astype(np.int64) - 1
+        row = ((octave - first.bit_length() + 1) << grid) + (
+            (start >> np.maximum(octave - grid, 0)) - (1 << grid)
+        )
+        line = np.where(inside[:, None], rows[np.where(inside, row, 0)], _ZERO)
+        outside = np.where(inside, _ZERO, value[:, 0])[:, None]
+        return np.concatenate([line * value[:, :1], line[:, 1:] * value[:, 1:], outside], axis=1)
+
+    return _tree_sums(party, seeds, cw_seeds, cw_bits, words, n, y, 4, done, terms)
+
+
+def dpf_curve(
+    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, words: U64, n: int, y: U64, curve: Any
+) -> U64:
+    """Shares (K, 3) of intercept, slope, and slope times the payload's second word."""
+    first, last, cap, wrap, rows = curve
+
+    def done(start: Any, length: int) -> Any:
+        end = start + length
+        inside = (start >= first) & (end <= last + 1) & (length <= 1 << cap)
+        return inside | (end <= first) | ((start > last) & (end <= 1 << n))
+
+    def terms(start: Any, key: Any, value: U64) -> U64:
+        line = rows[np.clip(start - first + 1, 0, last - first + 2)]
+        above = start.astype(np.uint64) > y[key]
+        intercept = line[:, 0] + np.where(above, line[:, 1] * np.uint64(wrap), _ZERO)
+        slopes = line[:, 1:] * value
+        return np.concatenate([(intercept * value[:, 0])[:, None], slopes], axis=1)
+
+    return _tree_sums(party, seeds, cw_seeds, cw_bits, words, n, y, 3, done, terms)
+
+
+def _tree_sums(
+    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, words: U64, n: int, y: U64,
+    columns: int, done: Any, terms: Any,
+) -> U64:  # fmt: skip
+    """Sums (K, columns) of terms(start, key, value) over the highest nodes that are done.
+
+    A node stands for the indices from ``start`` on, as many as it has leaves: done(start, count).
+    """
+    out = np.zeros((len(y), columns), np.uint64)
     key = np.arange(len(y))
     prefix = np.zeros(len(y), np.int64)
-    s, t = _split_bit(seeds)[0], np.full(len(y), party, np.uint8)
+    s, t = split_bit(seeds)[0], np.full(len(y), party, np.uint8)
     for level in range(n):
-        left, tl, right, tr = _children(s)
-        on, cw, bits = -t[:, None], _split_bit(cw_seeds[key, level])[0], cw_bits[key, level]
+        left, tl, right, tr = children(s)
+        on, cw, bits = -t[:, None], split_bit(cw_seeds[key, level])[0], cw_bits[key, level]
         s = np.stack([left ^ (cw & on), right ^ (cw & on)], axis=1).reshape(-1, 16)
         t = np.stack([tl ^ (t & bits), tr ^ (t & (bits >> np.uint8(1)))], axis=1).reshape(-1)
         t &= np.uint8(1)
@@ -231,19 +286,9 @@ def dpf_segments(
 
         length = 1 << (n - 1 - level)
         start = (y[key].astype(np.int64) - (prefix + 1) * length + 1) % (1 << n)
-        end = (start + length - 1) % (1 << n)
-        wraps = end < start
-        outside = np.where(wraps, (start > last) & (end < first), (start > last) | (end < first))
-        inside = ~wraps & (start >= first) & (end <= last) & (length << fine <= start)
         value = _convert(s) + t.astype(np.uint64)[:, None] * words[key, level]
-        octave = np.frexp(np.maximum(start, 1).astype(np.float64))[1].astype(np.int64) - 1
-        row = ((octave - first.bit_length() + 1) << grid) + (
-            (start >> np.maximum(octave - grid, 0)) - (1 << grid)
-        )
-        line = rows[np.where(inside, row, 0)]
-        terms = np.concatenate([line * value[:, :1], line[:, 1:] * value[:, 1:]], axis=1)
-        np.add.at(out[:, :3], key[inside], terms[inside])
-        np.add.at(out[:, 3], key[outside], value[outside, 0])
-        more = ~(inside | outside)
+        ended = done(start, length)
+        np.add.at(out, key[ended], terms(start[ended], key[ended], value[ended]))
+        more = ~ended
         key, prefix, s, t = key[more], prefix[more], s[more], t[more]
     return -out if party else out

@@ -62,6 +62,13 @@ MOST_CHECK_BITS = 20
 """The look-up of a run's count of values out of range has a cell for each that may be."""
 
 
+class Checked(NamedTuple):
+    """The count of elements out of range, shared in a ring of MOST_CHECK_BITS bits or more."""
+
+    outside: Additive
+    checks: int
+
+
 class Interpolated(NamedTuple):
     """f(x), and the count of elements out of range, both shared."""
 
@@ -99,7 +106,7 @@ def interpolate(me: Party, x: Additive, table: Table) -> Protocol[Interpolated]:
 
 
 def reveal_checked(
-    me: Party, x: Additive | Preshared, looked_up: Sequence[Interpolated]
+    me: Party, x: Additive | Preshared, checked: Sequence[Checked | Interpolated]
 ) -> Protocol[tuple[Array | None, Array | None]]:
     """The client learns x if no value was out of range, and otherwise that one was, and no more.
 
@@ -113,17 +120,18 @@ def reveal_checked(
     Raises:
         InputError: the run has 2^20 checks or more.
     """
-    total = looked_up[0].outside.share
-    for one in looked_up[1:]:
+    total = checked[0].outside.share
+    for one in checked[1:]:
         total = total + one.outside.share
-    checks = sum(one.checks for one in looked_up)
+    ring = min(one.outside.bits for one in checked)
+    checks = sum(one.checks for one in checked)
     bits = checks.bit_length()
     if bits > MOST_CHECK_BITS:
         raise InputError(f"{checks} range checks in one run are too many; use a smaller batch")
     name = me.fresh("noise")
     yield Take(specs.Open(name, x.shape, x.bits, x.bits, (SERVER,)))
     # One key an element of x, as each has a mask of its own.
-    index = yield from open_index(me, Additive(me.repeat(total, x.shape), WORD), 0, bits)
+    index = yield from open_index(me, Additive(me.repeat(total, x.shape), ring), 0, bits)
     nonzero = np.ones((1 << bits, 1), np.uint64)
     nonzero[0] = 0
     flag, noise = yield from select(me, index, nonzero, MaskRef(name))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from veilform import kernels
-from veilform.protocol.tables import Table
+from veilform.protocol.tables import Curve, Table
 from veilform.ring import WORD, Words
 from veilform.roles import SERVER, Role
 from veilform.values import Array, Opened, Weight
@@ -108,6 +109,25 @@ class Party:
     def line(self, keys: dict[str, Words], bits: int, index: Array, table: Table) -> Array:
         """This party's shares (count, 4): intercept, slope, slope times payload, outside."""
         return kernels.dpf_segments(int(self.lead), *_key(keys, bits), bits, index, table.segments)
+
+    def curve(self, keys: dict[str, Words], bits: int, index: Array, table: Curve) -> Array:
+        """This party's shares (count, 3): intercept, slope, slope times the mask."""
+        return kernels.dpf_curve(int(self.lead), *_key(keys, bits), bits, index, table.segments)
+
+    def below(self, keys: Mapping[str, Words], bits: int, points: Sequence[Array]) -> list[Array]:
+        """For each array of points, this party's shares by exclusive or of [point < mask]."""
+        seeds, blocks = (keys[name].view(np.uint8) for name in ("key", "blocks"))
+        count = keys["key"].shape[0]
+        turns = keys["right_bits"] if "right_bits" in keys else np.zeros(count, np.uint64)
+        at = np.stack([each.reshape(-1) for each in points])
+        found = kernels.compare_evaluate(
+            int(self.lead), seeds, blocks.reshape(count, -1, 16), turns, bits, at
+        )
+        return [row.reshape(each.shape) for row, each in zip(found, points, strict=True)]
+
+    def less(self, a: Array, b: Array) -> Array:
+        """[a < b] of public words."""
+        return (a < b).astype(np.uint64)
 
 
 def _key(keys: dict[str, Words], bits: int) -> tuple[Any, Any, Any, Words]:

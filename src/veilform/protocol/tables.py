@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from veilform import kernels
 from veilform.errors import ModelError
 from veilform.kernels import MOST_TREE_BITS, Segments
 from veilform.ring import WORD, Words
@@ -166,3 +167,118 @@ def reciprocal(lowest: int, highest: int, bound: int, tolerance: float = 2.0**-1
 def rsqrt(lowest: int, highest: int, bound: int, tolerance: float = 2.0**-11) -> Table:
     """1 / sqrt(x) for an integer x, as a :class:`Table`."""
     return fit(lambda x: 1.0 / np.sqrt(x), lowest, highest, bound, tolerance=tolerance)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A function on a window, lines on either side: for every element of a ring, of either sign.
+
+    Attributes:
+        width: bits of the ring that the input is opened in.
+        low: a cell is 2^low units of the input.
+        segments: intercepts and slopes by cells, counted from -2^(width - 1) on.
+        scale: fraction bits of the output.
+        error: largest absolute error of the output over the window.
+        ring: bits of the ring of the output.
+    """
+
+    width: int
+    low: int
+    segments: kernels.Curve
+    scale: int
+    error: float
+    ring: int
+
+    @property
+    def bits(self) -> int:
+        """Bits of a cell's number."""
+        return self.width - self.low
+
+
+MOST_CAP = 3
+"""Rows are finer than segments by 2^3 at most: each finer by 2 is one more level of every key."""
+MOST_ROWS = 1 << 16
+
+
+def curve(
+    function: Function,
+    first: float,
+    last: float,
+    *,
+    left: tuple[float, float],
+    right: tuple[float, float],
+    width: int,
+    scale: int,
+    tolerance: float,
+    ring: int,
+    out: int,
+) -> Curve:
+    """The coarsest curve for ``function`` on [first, last] with errors within ``tolerance``.
+
+    Args:
+        function: of real values.
+        first, last: the window.
+        left, right: (intercept, slope) of the line below the window, and of that above it.
+        width, scale: bits of the ring of the input, and its fraction bits.
+        tolerance: absolute.
+        ring, out: bits of the ring of the output, and its fraction bits. Slopes have ``out -
+            scale``; eight will do, as an intercept is fitted to its rounded slope.
+
+    Raises:
+        ModelError: no table is good enough.
+        ValueError: the window does not lie in the ring, or the answer is in a smaller ring.
+    """
+    half = 1 << (width - 1)
+    ends = (first * 2.0**scale + half, last * 2.0**scale + half)
+    if not 0 < ends[0] < ends[1] < 2 * half or ring < width or out < scale:
+        raise ValueError(f"no curve from {first} to {last} in a ring of {width} bits")
+    # Functions need not make sense far beside the window.
+    for segment in range(min(width, int(ends[1] - ends[0]).bit_length()) - 1, -1, -1):
+        for cap in range(min(segment, MOST_CAP) + 1):
+            low = segment - cap
+            start, stop = math.floor(ends[0] / 2**low), math.ceil(ends[1] / 2**low)
+            if start < 1 or stop > (1 << width - low) - 2:
+                continue
+            if width - low > MOST_TREE_BITS or stop - start > MOST_ROWS:
+                break
+            rows, error = _curve(function, start, stop, cap, 2.0**low, half, (scale, out))
+            if error <= tolerance:
+                sides = [_whole(*side, scale, out) for side in (left, right)]
+                rows = np.concatenate([sides[:1], rows, sides[1:]])
+                segments = kernels.Curve(start, stop, cap, 1 << width, _words(rows))
+                return Curve(width, low, segments, out, error, ring)
+    raise ModelError(f"no curve from {first} to {last} comes within {tolerance} at {out} bits")
+
+
+def _curve(
+    function: Function,
+    first: int,
+    last: int,
+    cap: int,
+    cell: float,
+    half: int,
+    scales: tuple[int, int],
+) -> tuple[Real, float]:
+    """Rows for segments that start in cells first .. last, and the largest error.
+
+    The number found is that of x's cell or one more, so a segment also serves the cell before it.
+    """
+    scale, out = scales
+    start = np.arange(first, last + 1, dtype=np.float64)
+    stop = np.minimum(start + 2.0**cap, last + 1)
+
+    def real(cells: Real) -> Real:
+        return (cells * cell - half) * 2.0**-scale
+
+    begin, end = real(start - 1), real(stop)
+    slope = np.rint(_lines(function, begin, end)[1] * 2.0 ** (out - scale))
+    rounded, middle, node = slope * 2.0 ** (scale - out), (begin + end) / 2, (end - begin) / 8**0.5
+    value = (function(middle - node) + function(middle + node)) / 2
+    intercept = np.rint((value - rounded * middle) * 2.0**out)
+    points = np.linspace(begin, end, 9)
+    error = np.abs(intercept * 2.0**-out + rounded * points - function(points)).max()
+    return np.stack([intercept, slope], axis=1), float(error)
+
+
+def _whole(intercept: float, slope: float, scale: int, out: int) -> Real:
+    return np.rint(np.array([intercept * 2.0**out, slope * 2.0 ** (out - scale)]))
