@@ -13,6 +13,8 @@ from tests.checkpoints import TEXTS, make_tiny
 from tests.models.secure import Tiny
 
 from veilform import prg
+from veilform.approx import registry
+from veilform.approx.entry import Activation, Attention
 from veilform.errors import ModelError
 from veilform.models.bert import names
 from veilform.models.bert.bounds import Affine, Gain, layer_bounds
@@ -28,6 +30,16 @@ CLS = {"architectures": ["BertForSequenceClassification"], "pooling": None}
 SEVEN = {str(i): f"LABEL_{i}" for i in range(7)}
 CLOSE = 0.02
 
+OTHER_ATTENTIONS = [
+    name
+    for name, entry in registry.ENTRIES.items()
+    if isinstance(entry, Attention) and entry.secure is not None and name != "2quad"
+]
+OTHER_ACTIVATIONS = [
+    name
+    for name, entry in registry.ENTRIES.items()
+    if isinstance(entry, Activation) and entry.secure is not None and name != "quad"
+]
 MODELS: dict[str, tuple[dict[str, Any], bool]] = {
     "mean pooling": ({}, False),
     "private embedding": ({}, True),
@@ -42,6 +54,15 @@ MODELS: dict[str, tuple[dict[str, Any], bool]] = {
         False,
     ),
     "one head, cls": ({**CLS, "num_attention_heads": 1}, False),
+    **{f"{name} for 2quad": ({"softmax_act": name}, False) for name in OTHER_ATTENTIONS},
+    **{f"{name} for quad": ({"hidden_act": name}, False) for name in OTHER_ACTIVATIONS},
+    "a mix by layers": (
+        {
+            "layer_hidden_acts": ["gelu", "quad"],
+            "layer_softmax_acts": ["2quad", "softmax"],
+        },
+        False,
+    ),
 }
 
 
@@ -187,10 +208,12 @@ def test_no_wire_exceeds_its_bound(made: dict[str, Tiny], name: str, seed: int) 
     for i in range(tiny.config.num_hidden_layers):
         bounds = layer_bounds(tiny.config, tiny.tensors, i, norms[i])
         layer = f"layer.{i}."
+        offset = registry.attention(tiny.config.attention(i)).offset
+        shift = registry.activation(tiny.config.activation(i)).fold.shift
         most = {
-            "scores": (np.abs(seen[layer + "scores"] + 5).max(), bounds.scores),
+            "scores": (np.abs(seen[layer + "scores"] + offset).max(), bounds.scores),
             "values": (np.abs(seen[layer + "v"]).max(), bounds.values),
-            "inner": (np.abs(seen[layer + "inner"] + 1).max(), bounds.inner),
+            "inner": (np.abs(seen[layer + "inner"] + shift).max(), bounds.inner),
             "attention row": (
                 np.linalg.norm(seen[layer + "attention_norm_input"], axis=-1).max(),
                 bounds.attention_row,
@@ -245,7 +268,7 @@ def test_every_lifted_value_has_the_ring_that_it_needs(
     out = made[name].run(TEXTS, 32)
     layers = made[name].config.num_hidden_layers
     assert out.flag == 0
-    assert len(lifted[CLIENT]) == len(lifted[SERVER]) >= 9 * layers, "a lift was not seen"
+    assert len(lifted[CLIENT]) == len(lifted[SERVER]) >= 7 * layers, "a lift was not seen"
     for number, ((bits, ours), (_, theirs)) in enumerate(
         zip(lifted[CLIENT], lifted[SERVER], strict=True)
     ):

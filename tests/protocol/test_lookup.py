@@ -11,7 +11,7 @@ from tests.protocol.test_tables import answers
 
 from veilform.errors import InputError
 from veilform.protocol.effects import together
-from veilform.protocol.lookup import Interpolated, interpolate, reveal_checked, select
+from veilform.protocol.lookup import Checked, interpolate, reveal_checked, select
 from veilform.protocol.opening import open_index, open_value
 from veilform.protocol.tables import fit, reciprocal, rsqrt
 from veilform.ring import signed
@@ -58,9 +58,9 @@ def test_interpolate_answers_as_the_table(name: str, shape, seed: int) -> None:
     x.flat[0], x.flat[-1] = table.lowest, table.highest
 
     def program(me, a):
-        found = yield from interpolate(me, a, table)
-        shown, flag = yield from reveal_checked(me, found.value, [found])
-        return found.value, found.outside, flag, shown
+        value, found = yield from interpolate(me, a, table)
+        shown, flag = yield from reveal_checked(me, value, [found])
+        return value, found.outside, flag, shown
 
     out = play(program, [x], rings=[table.ring], seed=seed)
     assert out.client[0].bits == table.ring, "the answer is in another ring than the question"
@@ -86,7 +86,7 @@ def test_one_value_outside_in_a_small_ring_raises_the_flag(bad: int) -> None:
     x[2, 0] = bad
 
     def program(me, a):
-        found = yield from interpolate(me, a, NARROW)
+        _, found = yield from interpolate(me, a, NARROW)
         return (yield from reveal_checked(me, a, [found]))
 
     for seed in range(4):
@@ -101,7 +101,7 @@ def test_the_noise_of_a_raised_flag_is_uniform_in_the_ring(ring: int) -> None:
     x = np.full(count, 2, np.int64)
 
     def program(me, a, outside):
-        return (yield from reveal_checked(me, a, [Interpolated(outside, outside, 1)]))
+        return (yield from reveal_checked(me, a, [Checked(outside, 1)]))
 
     shown, flag = play(program, [x, np.array([1])], rings=[ring, 64]).client
     assert (flag == 1).all()
@@ -118,7 +118,7 @@ def test_one_value_outside_among_many_raises_the_flag(bad: int) -> None:
     x[1, 3] = bad
 
     def program(me, a):
-        found = yield from interpolate(me, a, RECIPROCAL)
+        _, found = yield from interpolate(me, a, RECIPROCAL)
         shown, flag = yield from reveal_checked(me, a, [found])
         return found.outside, flag, shown
 
@@ -138,8 +138,8 @@ def test_the_flag_is_one_bit_however_many_are_outside(shape, seed: int, outside:
     good = np.full((2, 2), 2**30, np.int64)
 
     def program(me, a, b):
-        checks = yield from together(interpolate(me, a, RECIPROCAL), interpolate(me, b, RSQRT))
-        return (yield from reveal_checked(me, b, checks))
+        found = yield from together(interpolate(me, a, RECIPROCAL), interpolate(me, b, RSQRT))
+        return (yield from reveal_checked(me, b, [checked for _, checked in found]))
 
     out = play(program, [x, good], seed=seed)
     shown, flag = out.client
@@ -151,7 +151,7 @@ def test_the_flag_is_one_bit_however_many_are_outside(shape, seed: int, outside:
 
 def test_work_and_bytes_of_a_look_up() -> None:
     def program(me, a):
-        return (yield from interpolate(me, a, RECIPROCAL)).value
+        return (yield from interpolate(me, a, RECIPROCAL))[0]
 
     out = play(program, [np.full((4, 3), 5_000, np.int64)])
     keys = 12 * RECIPROCAL.bits * (17 + 16)
@@ -163,7 +163,7 @@ def test_work_and_bytes_of_a_look_up() -> None:
 
 def test_too_many_checks_are_refused_before_anything_is_sent() -> None:
     def program(me, a):
-        found = Interpolated(a, Additive(a.share.reshape(1, -1).sum(-1), 64), 2**20)
+        found = Checked(Additive(a.share.reshape(1, -1).sum(-1), 64), 2**20)
         return (yield from reveal_checked(me, a, [found]))
 
     with pytest.raises(InputError, match="smaller batch"):

@@ -19,7 +19,7 @@ from tests.views.test_exhaustive import assert_blind, everything
 
 from veilform import kernels
 from veilform.protocol.effects import together
-from veilform.protocol.lookup import Interpolated, interpolate, reveal_checked, select
+from veilform.protocol.lookup import Checked, interpolate, reveal_checked, select
 from veilform.protocol.opening import open_index, open_value
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.values import Additive
@@ -74,8 +74,8 @@ TINY = SimpleNamespace(low=0, bits=1, columns=np.array([[3, 1, 0], [6, 5, 1]], n
 
 def test_interpolate_hides_the_server_s_share_from_the_client() -> None:
     def program(me, a):
-        found = yield from interpolate(me, a, TINY)
-        return found.value
+        value, _ = yield from interpolate(me, a, TINY)
+        return value
 
     space = Enumeration(program, 3, sampled=CLIENT, samples=256)
 
@@ -91,7 +91,7 @@ def checked_by(checks: int):
     """Reveals the first input; the second is the count of values out of range."""
 
     def program(me, x, count):
-        return (yield from reveal_checked(me, x, [Interpolated(count, count, checks)]))
+        return (yield from reveal_checked(me, x, [Checked(count, checks)]))
 
     return program
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from veilform.approx.arrays import FloatArray, MaskArray
 from veilform.protocol.effects import Protocol
-from veilform.protocol.lookup import Interpolated
+from veilform.protocol.lookup import Checked
 from veilform.protocol.party import Party
 from veilform.ring import Words
 from veilform.values import Additive, Array, Opened, Preshared
@@ -84,7 +84,7 @@ class Activation:
     plain: Callable[[FloatArray], FloatArray]
     source: str
     reach: Callable[[Reach], Reach]
-    secure: Callable[[Party, Preshared, Elementwise, list[Interpolated]], Protocol[Additive]] | None
+    secure: Callable[[Party, Preshared, Elementwise, list[Checked]], Protocol[Additive]] | None
     error: float = 0.0
     fold: Fold = AS_IT_IS
     degree: int = 1
@@ -154,9 +154,7 @@ class Attention:
     source: str
     numerators: Callable[[FloatArray, MaskArray], FloatArray] | None
     largest: Callable[[float], float]
-    secure: (
-        Callable[[Party, Additive, Scored, Masking, list[Interpolated]], Protocol[Additive]] | None
-    )
+    secure: Callable[[Party, Additive, Scored, Masking, list[Checked]], Protocol[Additive]] | None
     scale: int
     offset: float = 0.0
     epsilon: float = 0.0

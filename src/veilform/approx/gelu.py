@@ -1,6 +1,7 @@
 """GELU, exact: ``x Phi(x)``. What a teacher uses.
 
-Source: Hendrycks and Gimpel, Gaussian Error Linear Units (2016), equation 1.
+Source: Hendrycks and Gimpel, Gaussian Error Linear Units (2016), equation 1. Under secure
+computation it is a curve: lines by segments around zero, 0 below and x above.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 
 from veilform.approx.arrays import FloatArray, erf
+from veilform.approx.curves import CurvedActivation
 from veilform.approx.entry import Activation
 
 
@@ -16,10 +18,15 @@ def gelu(x: FloatArray) -> FloatArray:
     return x * (0.5 * (1 + erf(x / math.sqrt(2))))
 
 
+CURVE = CurvedActivation(gelu, 4.0, left=(0.0, 0.0), right=(0.0, 1.0))
+
 ENTRY = Activation(
     "gelu",
     gelu,
     "Hendrycks and Gimpel (2016), equation 1",
     reach=lambda x: x,  # |gelu(x)| <= |x|
-    secure=None,
+    secure=CURVE.secure,
+    error=CURVE.error,
+    fine=CURVE.fine,
+    constants=CURVE.constants,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from veilform.approx.arrays import FloatArray
 from veilform.approx.entry import Activation, Elementwise, Fold, Reach
 from veilform.protocol.effects import Protocol
-from veilform.protocol.lookup import Interpolated
+from veilform.protocol.lookup import Checked
 from veilform.protocol.multiply import square
 from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
@@ -24,9 +24,7 @@ def quad(x: FloatArray) -> FloatArray:
     return (x + 2) * x / 8 + 0.5
 
 
-def secure(
-    me: Party, x: Preshared, plan: Elementwise, checks: list[Interpolated]
-) -> Protocol[Additive]:
+def secure(me: Party, x: Preshared, plan: Elementwise, checks: list[Checked]) -> Protocol[Additive]:
     """x^2."""
     shift = 2 * plan.source - plan.scale
     opened = yield from open_value(me, x, plan.bits + shift)

@@ -1,8 +1,12 @@
-"""The hyperbolic tangent: BERT's pooler, and an activation like any other."""
+"""The hyperbolic tangent: BERT's pooler, and an activation like any other.
+
+Under secure computation it is a curve: lines by segments around zero, -1 below and 1 above.
+"""
 
 from __future__ import annotations
 
 from veilform.approx.arrays import FloatArray, namespace
+from veilform.approx.curves import CurvedActivation
 from veilform.approx.entry import Activation
 
 
@@ -11,10 +15,15 @@ def tanh(x: FloatArray) -> FloatArray:
     return namespace(x).tanh(x)
 
 
+CURVE = CurvedActivation(tanh, 4.0, left=(-1.0, 0.0), right=(1.0, 0.0))
+
 ENTRY = Activation(
     "tanh",
     tanh,
     "LeCun et al., Efficient BackProp (1998), section 4.4",
     reach=lambda x: x._replace(element=min(x.element, 1.0)),
-    secure=None,
+    secure=CURVE.secure,
+    error=CURVE.error,
+    fine=CURVE.fine,
+    constants=CURVE.constants,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from veilform.approx.arrays import FloatArray, MaskArray, namespace
 from veilform.approx.entry import Attention, Masking, Scored
 from veilform.protocol.effects import Protocol
-from veilform.protocol.lookup import Interpolated
+from veilform.protocol.lookup import Checked
 from veilform.protocol.multiply import square
 from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
@@ -41,7 +41,7 @@ def twoquad(scores: FloatArray, mask: MaskArray) -> FloatArray:
 
 
 def secure(
-    me: Party, scores: Additive, plan: Scored, masking: Masking, checks: list[Interpolated]
+    me: Party, scores: Additive, plan: Scored, masking: Masking, checks: list[Checked]
 ) -> Protocol[Additive]:
     """(s + 5)^2 of scores that hold the 5 already."""
     shift = 2 * plan.source - plan.scale

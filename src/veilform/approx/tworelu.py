@@ -7,7 +7,13 @@ constant keeps a row without a positive score from dividing by zero: its weights
 from __future__ import annotations
 
 from veilform.approx.arrays import FloatArray, MaskArray, namespace
-from veilform.approx.entry import Attention
+from veilform.approx.entry import Attention, Masking, Scored
+from veilform.protocol import compare
+from veilform.protocol.effects import Protocol
+from veilform.protocol.lookup import Checked
+from veilform.protocol.party import Party
+from veilform.protocol.truncate import drop
+from veilform.values import Additive
 
 EPSILON = 2.0**-6
 """Added to the mean of the row, so that its meaning does not depend on the row's length."""
@@ -26,13 +32,22 @@ def tworelu(scores: FloatArray, mask: MaskArray) -> FloatArray:
     return e / (e.sum(axis=-1, keepdims=True) + EPSILON * count)
 
 
+def secure(
+    me: Party, scores: Additive, plan: Scored, masking: Masking, checks: list[Checked]
+) -> Protocol[Additive]:
+    """relu(s)."""
+    shift = plan.source - plan.scale
+    above = yield from compare.relu(me, scores, plan.bits + shift)
+    return drop(me, above, shift)
+
+
 ENTRY = Attention(
     "2relu",
     tworelu,
     "Mohassel and Zhang, SecureML (S&P 2017), section 5.3; Li et al., MPCFormer (ICLR 2023)",
     numerators=lambda scores, mask: scores.clip(min=0),
     largest=lambda score: score,
-    secure=None,
+    secure=secure,
     scale=9,
     epsilon=EPSILON,
 )

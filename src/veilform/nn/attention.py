@@ -9,7 +9,7 @@ from veilform.masks import Columns, Heads, Transpose
 from veilform.nn.scales import SCORE, AttentionScales, DivisionScales
 from veilform.protocol.effects import Protocol, together
 from veilform.protocol.linear import linear
-from veilform.protocol.lookup import Interpolated, interpolate
+from veilform.protocol.lookup import Checked, interpolate
 from veilform.protocol.multiply import matmul, multiply
 from veilform.protocol.opening import open_value, raised
 from veilform.protocol.party import Party
@@ -34,7 +34,7 @@ def attend(
     weights: AttentionWeights,
     attention: Attention,
     scales: AttentionScales,
-    checks: list[Interpolated],
+    checks: list[Checked],
 ) -> Protocol[Preshared]:
     """The heads' outputs side by side, before the output projection, at ``scales.output``.
 
@@ -100,17 +100,17 @@ def divide(
     context: Additive,
     denominator: Additive,
     scales: DivisionScales,
-    checks: list[Interpolated],
+    checks: list[Checked],
 ) -> Protocol[Additive]:
     """(.., S, E) rows over their denominators (.., S, 1), at the sum of both scales."""
     share = denominator.share
     if me.lead and scales.epsilon:
         share = share + constant(scales.epsilon)
-    open_context, inverse = yield from together(
+    open_context, (inverse, checked) = yield from together(
         open_value(me, drop(me, context, scales.context_shift, scales.context), WORD),
         interpolate(me, Additive(share, denominator.bits), scales.table(denominator.bits)),
     )
-    checks.append(inverse)
-    reciprocal = drop(me, inverse.value, scales.reciprocal_shift, scales.reciprocal)
+    checks.append(checked)
+    reciprocal = drop(me, inverse, scales.reciprocal_shift, scales.reciprocal)
     open_inverse: Opened = yield from open_value(me, reciprocal, WORD)
     return (yield from multiply(me, open_context, open_inverse))

@@ -6,7 +6,7 @@ from veilform.approx.entry import Activation, Elementwise
 from veilform.nn.scales import HIDDEN, WEIGHT, FeedForwardScales
 from veilform.protocol.effects import Protocol
 from veilform.protocol.linear import linear
-from veilform.protocol.lookup import Interpolated
+from veilform.protocol.lookup import Checked
 from veilform.protocol.party import Party
 from veilform.protocol.share import preshare
 from veilform.protocol.truncate import drop
@@ -20,7 +20,7 @@ def activate(
     bias: Array | None,
     activation: Activation,
     scales: FeedForwardScales,
-    checks: list[Interpolated],
+    checks: list[Checked],
 ) -> Protocol[Preshared]:
     """g(x W + b), for b that holds the activation's shift, in the ring of the block's output.
 

@@ -6,7 +6,7 @@ from veilform.masks import Row, Transpose
 from veilform.nn.scales import PoolerScales
 from veilform.protocol.effects import Protocol
 from veilform.protocol.linear import linear
-from veilform.protocol.lookup import Interpolated, interpolate
+from veilform.protocol.lookup import Checked, interpolate
 from veilform.protocol.multiply import matmul
 from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
@@ -33,14 +33,14 @@ def first_token_pool(
     bias: Array | None,
     scales: PoolerScales,
     bits: int,
-    checks: list[Interpolated],
+    checks: list[Checked],
 ) -> Protocol[Preshared]:
     """(B, 1, D): tanh(first row W + b), at scale HIDDEN, in a ring of ``bits`` bits."""
     wide = yield from linear(me, [(x.view(Row(0)), weight)], scales.ring, bias)
     moved = wide.share
     if me.lead:
         moved = moved + constant(2 * scales.limit)
-    curve = yield from interpolate(me, Additive(moved, wide.bits), scales.table)
-    checks.append(curve)
-    opened = yield from open_value(me, drop(me, curve.value, scales.shift), bits)
+    curve, checked = yield from interpolate(me, Additive(moved, wide.bits), scales.table)
+    checks.append(checked)
+    opened = yield from open_value(me, drop(me, curve, scales.shift), bits)
     return (yield from preshare(me, Additive(me.opened_share(opened), bits)))

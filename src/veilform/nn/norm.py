@@ -7,7 +7,7 @@ import numpy as np
 from veilform.masks import Centre
 from veilform.nn.scales import NormScales
 from veilform.protocol.effects import Protocol
-from veilform.protocol.lookup import Interpolated, interpolate
+from veilform.protocol.lookup import Checked, interpolate
 from veilform.protocol.multiply import multiply, square
 from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
@@ -18,7 +18,7 @@ from veilform.values import Additive, Preshared
 
 
 def normalise(
-    me: Party, x: Preshared, scales: NormScales, checks: list[Interpolated]
+    me: Party, x: Preshared, scales: NormScales, checks: list[Checked]
 ) -> Protocol[Preshared]:
     """(x - mean) / sqrt(variance + eps) over the last axis, at scale HIDDEN.
 
@@ -40,8 +40,8 @@ def normalise(
     total = squares.share.sum(-1, keepdims=True)
     if me.lead:
         total = total + np.uint64(scales.epsilon)
-    root = yield from interpolate(me, Additive(total, WORD), scales.table)
-    checks.append(root)
-    root_value = drop(me, root.value, scales.root_shift, scales.root)
+    root, checked = yield from interpolate(me, Additive(total, WORD), scales.table)
+    checks.append(checked)
+    root_value = drop(me, root, scales.root_shift, scales.root)
     wide = yield from multiply(me, centred, (yield from open_value(me, root_value, WORD)))
     return (yield from preshare(me, drop(me, wide, scales.output_shift, scales.output)))

@@ -69,14 +69,6 @@ class Checked(NamedTuple):
     checks: int
 
 
-class Interpolated(NamedTuple):
-    """f(x), and the count of elements out of range, both shared."""
-
-    value: Additive
-    outside: Additive
-    checks: int
-
-
 def _line_cost(me: Party, index: Index, table: Table, payload: MaskRef) -> Cost:
     keys = math.prod(index.y.shape) * index.bits * (17 + 16)
     return Cost(dealt_client=keys, dealt_server=keys)
@@ -95,18 +87,19 @@ def line(me: Party, index: Index, table: Table, payload: MaskRef) -> Protocol[Ar
     return me.line(taken, bits, index.y.reshape(-1), table)
 
 
-def interpolate(me: Party, x: Additive, table: Table) -> Protocol[Interpolated]:
+def interpolate(me: Party, x: Additive, table: Table) -> Protocol[tuple[Additive, Checked]]:
     """f(x) elementwise by a table for x's ring, where the result lives too."""
     opened, index = yield from together(open_value(me, x), open_index(me, x, table.low, table.bits))
     found = yield from line(me, index, table, opened.ref)
     y = opened.y.reshape(-1)
     value = (found[:, 0] + found[:, 1] * y - found[:, 2]).reshape(*x.shape)
     outside = found[:, 3].reshape(1, -1).sum(-1)
-    return Interpolated(Additive(value, x.bits), Additive(outside, WORD), math.prod(x.shape))
+    checked = Checked(Additive(outside, WORD), math.prod(x.shape))
+    return Additive(value, x.bits), checked
 
 
 def reveal_checked(
-    me: Party, x: Additive | Preshared, checked: Sequence[Checked | Interpolated]
+    me: Party, x: Additive | Preshared, checked: Sequence[Checked]
 ) -> Protocol[tuple[Array | None, Array | None]]:
     """The client learns x if no value was out of range, and otherwise that one was, and no more.
 

@@ -21,7 +21,7 @@ from veilform.nn.norm import normalise
 from veilform.nn.scales import Scales
 from veilform.protocol.effects import Protocol, together
 from veilform.protocol.linear import linear
-from veilform.protocol.lookup import Interpolated, reveal_checked
+from veilform.protocol.lookup import Checked, reveal_checked
 from veilform.protocol.party import Party
 from veilform.protocol.share import mask_private, preshare
 from veilform.protocol.truncate import drop
@@ -147,7 +147,7 @@ class SecureBert:
         )
         keys = mask.view(Heads(1))
         padding = None if inputs is None else inputs.padding.reshape(batch, 1, 1, length)
-        checks: list[Interpolated] = []
+        checks: list[Checked] = []
         if self.private_embedding:
             assert self.scales.embedding is not None
             summed = yield from linear(
