@@ -7,6 +7,7 @@ counts of fraction bits, rings are given by their bits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -73,7 +74,9 @@ class Activation:
             the plan's scale, in the plan's ring; None if there is no protocol. Checks of ranges go
             to the list.
         error: of the secure function, in absolute terms and beyond rounding: largest difference
-            from the plain one, for any input.
+            from the plain one, on the domain.
+        domain: largest magnitude of an input for which that holds. A larger one raises the flag of
+            the run; it never passes in silence.
         degree, fine: a result leaves the arithmetic at ``degree`` times the source's scale and
             ``fine`` bits more, before bits are dropped, in a ring wider by those.
         room: bits that the input's ring has beyond what the input needs.
@@ -86,6 +89,7 @@ class Activation:
     reach: Callable[[Reach], Reach]
     secure: Callable[[Party, Preshared, Elementwise, list[Checked]], Protocol[Additive]] | None
     error: float = 0.0
+    domain: float = math.inf
     fold: Fold = AS_IT_IS
     degree: int = 1
     fine: int = 0
@@ -145,7 +149,8 @@ class Attention:
         epsilon: added to the mean of a row's numerators, by which they are divided.
         lowest: bound from below on that mean, from the number of keys; None if it has to be
             measured on texts.
-        error: largest difference of a weight from the plain one's, beyond rounding.
+        error: largest difference of a weight from the plain one's, beyond rounding, on the domain.
+        domain: largest magnitude of a score for which that holds, as of an activation.
         degree, fine, room, constants: as of an activation.
     """
 
@@ -160,6 +165,7 @@ class Attention:
     epsilon: float = 0.0
     lowest: Callable[[int], float] | None = None
     error: float = 0.0
+    domain: float = math.inf
     degree: int = 1
     fine: int = 0
     room: int = 0

@@ -15,7 +15,9 @@ from veilform.bench.plain import Backend, Plain, backend
 from veilform.bench.presets import ModelShape
 from veilform.bench.random_model import random_texts, write_model
 from veilform.errors import InputError
+from veilform.models.bert.sides import ClientSide, Shape
 from veilform.models.text import TextEncoder, TokenBatch, bucket
+from veilform.plan.cost import Report
 from veilform.roles import DEALER, SERVER
 from veilform.serve.local import LocalService
 from veilform.serve.server import MOST_BATCH
@@ -128,6 +130,8 @@ def _runs(
     online, offline = (
         [cost[f"{phase}_seconds"] for cost in costs] for phase in ("online", "offline")
     )
+    side = ClientSide(service.public)
+    report = Report(side.trace(Shape(setting.batch, bucket(setting.seq))))
     return {
         "shape": setting.shape.name,
         "seq": setting.seq,
@@ -143,6 +147,7 @@ def _runs(
             name: _median([cost["operations"][name] for cost in costs])
             for name in costs[0]["operations"]
         },
+        "cost_by_operation": {name: cost._asdict() for name, _, cost in report.by_operation()},
         "peak_rss_mb": {
             "client": machine.peak_rss_mb(client.pid),
             "server": machine.peak_rss_mb(service.pid(SERVER)),
