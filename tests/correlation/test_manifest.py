@@ -61,6 +61,11 @@ VALID = (
     specs.Product("y", X.shape, 30, R, R, 40, 40),
     specs.MatMul("y", (2, 4, 4), 40, 6, R, MaskRef("x", (Transpose(),))),
     specs.Lookup("y", 48, 4, R),
+    specs.Curve("y", 48, 40, 20, 64, R),
+    specs.Compare("y", 48, 39, R),
+    specs.Compare("y", 48, 64, R),
+    specs.Bit("y", X.shape, 40, R),
+    specs.Bit("y", X.shape, 1),
 )
 NUMBERS = st.integers(-2, 9) | st.sampled_from([64, 65, 2**31, 2**62, -(2**63), 2**64 - 1])
 GARBAGE = NUMBERS | st.lists(NUMBERS, max_size=4) | st.text(max_size=3) | st.none()
@@ -69,6 +74,13 @@ GARBAGE = NUMBERS | st.lists(NUMBERS, max_size=4) | st.text(max_size=3) | st.non
 @pytest.mark.parametrize("spec", VALID, ids=lambda spec: type(spec).__name__)
 def test_what_fits_is_dealt(spec: AnySpec) -> None:
     check_dealable(manifest(X, spec))
+
+
+def test_what_is_made_of_a_bit_is_dealt() -> None:
+    bit = specs.Bit("b", X.shape, 40, R)
+    for width in (None, 40):
+        chosen = specs.Choose("y", X.shape, 64, MaskRef("b"), R, width)
+        check_dealable(manifest(X, bit, specs.Convert("z", X.shape, 20, MaskRef("b")), chosen))
 
 
 @pytest.mark.parametrize("spec", VALID, ids=lambda spec: type(spec).__name__)
@@ -193,6 +205,31 @@ def linear(shape: tuple[int, ...], weight: tuple[int, ...]) -> Linear:
         specs.Lookup("y", 48, 4, R, None, 5),
         specs.Lookup("y", 48, 4, R, None, 0),
         specs.Lookup("y", 48, 4, R, MaskRef("unknown")),
+        specs.Curve("y", 47, 40, 20, 64, R),
+        specs.Curve("y", 48, 40, 40, 64, R),
+        specs.Curve("y", 48, 40, -1, 64, R),
+        specs.Curve("y", 48, 65, 30, 64, R),
+        specs.Curve("y", 48, 64, 23, 64, R),
+        specs.Curve("y", 48, 40, 20, 65, R),
+        specs.Curve("y", 48, 40, 20, 64, MaskRef("unknown")),
+        specs.Compare("y", 47, 39, R),
+        specs.Compare("y", 48, 0, R),
+        specs.Compare("y", 48, 65, R),
+        specs.Compare("y", 48, -1, R),
+        specs.Compare("y", 48, 39, MaskRef("unknown")),
+        specs.Bit("y", (2, 4, 5), 40, R),
+        specs.Bit("y", X.shape, 0, R),
+        specs.Bit("y", X.shape, 65, R),
+        specs.Bit("y", X.shape, 40, MaskRef("unknown")),
+        specs.Convert("y", (2, 4, 5), 20, R),
+        specs.Convert("y", X.shape, 65, R),
+        specs.Convert("y", X.shape, 20, MaskRef("unknown")),
+        specs.Choose("y", (2, 4, 5), 40, R, R, None),
+        specs.Choose("y", X.shape, 65, R, R, None),
+        specs.Choose("y", X.shape, 40, R, R, 0),
+        specs.Choose("y", X.shape, 40, R, R, 65),
+        specs.Choose("y", X.shape, 40, R, MaskRef("x", (Columns(0, 2),)), None),
+        specs.Choose("y", X.shape, 40, MaskRef("unknown"), R, None),
         specs.Square("y", X.shape, MaskRef("x", (Heads(0),)), 40, 40),
         specs.Square("y", (2, -2, 4, -3), MaskRef("x", (Heads(-2),)), 40, 40),
         specs.Square("y", X.shape, MaskRef("x", (Heads(5),)), 40, 40),

@@ -15,6 +15,7 @@ from veilform.correlation.stock import Stock, cut
 from veilform.drive.lockstep import deal_stocks
 from veilform.drive.trace import trace
 from veilform.errors import ProtocolError, StockError
+from veilform.protocol.compare import at_least, choose
 from veilform.protocol.multiply import square
 from veilform.protocol.opening import open_value
 from veilform.protocol.share import preshare
@@ -137,6 +138,41 @@ def test_dealt_sharings_join() -> None:
     assert np.array_equal(joined(1, "h", 4), high), "h is not the highest bit of rho"
     assert np.array_equal(joined(2, "qq", 32), rho * rho & np.uint64(2**32 - 1)), "q q is wrong"
     assert np.array_equal(joined(2, "qh", 4), rho * high & np.uint64(15)), "q h is wrong"
+
+
+def compared(me):
+    opened = yield from open_value(me, Additive(Abstract((3,)), 20), 32)
+    (positive,) = yield from at_least(me, opened)
+    return (yield from choose(me, positive, opened))
+
+
+def test_dealt_bits_join() -> None:
+    """The mask of a bit is both flips and the mask's sign; its products with q and h are shared."""
+    manifest = trace(compared).manifest("test", 1, 1)
+    stocks = deal_stocks(manifest)
+    opened, keys, bit, chosen = (
+        {role: stocks[role].take(spec) for role in (CLIENT, SERVER)} for spec in manifest.specs
+    )
+
+    def joined(of: dict, name: str, bits: int) -> np.ndarray:
+        return (of[CLIENT][name] + of[SERVER][name]) & np.uint64((1 << bits) - 1)
+
+    rho, high = joined(opened, "q", 32), joined(opened, "h", 12)
+    m = bit[CLIENT]["flip"] ^ bit[SERVER]["flip"] ^ high
+    assert np.array_equal(joined(chosen, "m", 32), m), "m is not the flips and the sign"
+    assert np.array_equal(joined(chosen, "mq", 32), m * rho), "m q is wrong"
+    assert np.array_equal(joined(chosen, "mh", 12), m * high), "m h is wrong"
+    ours, theirs = keys[CLIENT], keys[SERVER]
+    assert not np.array_equal(ours["key"], theirs["key"]), "the parties have one root"
+    for name in ("blocks", "right_bits"):
+        assert np.array_equal(ours[name], theirs[name]), "correction words differ"
+
+
+def test_a_comparison_s_key_cut_short() -> None:
+    manifest = trace(compared).manifest("test", 1, 1)
+    for role in (CLIENT, SERVER):
+        with pytest.raises(StockError, match="damaged"):
+            cut(manifest, role, bytes(manifest.dealt_bytes(role) - 1))
 
 
 def test_corrections_come_from_the_client_alone(manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""Comparison functions: exhaustive on small domains, and bit for bit the reference on every path."""
+"""Comparison functions: every number at every point, and the reference on every path."""
 
 from __future__ import annotations
 

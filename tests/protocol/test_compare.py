@@ -250,7 +250,7 @@ def test_costs(shape, ring: int, wider: int, count: int) -> None:
 
 
 def test_messages() -> None:
-    """The opening, then a bit each way; the server opens a preshared value with its bits at once."""
+    """The opening, then a bit each way; a preshared value is opened with the server's bits."""
 
     def program(me, a):
         return (yield from relu(me, a))

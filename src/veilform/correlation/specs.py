@@ -241,7 +241,7 @@ class Compare(Spec, frozen=True, tag="compare"):
 
     def fields(self, role: Role) -> tuple[Field, ...]:
         levels = compare_levels(self.bits)
-        fields = (
+        fields: tuple[Field, ...] = (
             Field("key", (self.count, 2), 64, Source.SEED),
             Field("blocks", (self.count, levels + 1, 2), 64, Source.DEALT),
         )

@@ -2,11 +2,12 @@
 
 For x opened as y = x + rho mod 2^w, the sign of x - t follows from the subtraction of rho:
 
-    msb(x - t)  =  msb(y - t) xor msb(rho) xor [low(y - t) < low(rho)],   low = all bits but the msb.
+    msb(x - t)  =  msb(y - t) xor msb(rho) xor [low(y - t) < low(rho)],
 
-The last is a distributed comparison function: keys that hide rho and give shares of the bit. Each
-party masks its share by a random bit and sends it. So the bit c is known as e xor m, with e public
-and m known to the dealer alone, as an opened value is. Products with it then cost no message.
+low being all bits but the msb. The last term is a distributed comparison function: keys that hide
+rho and give shares of the bit. Each party masks its share by a random bit and sends it. So the bit
+c is known as e xor m, with e public and m known to the dealer alone, as an opened value is.
+Products with it then cost no message.
 """
 
 from __future__ import annotations

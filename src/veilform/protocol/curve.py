@@ -1,4 +1,4 @@
-"""A function of one variable on large arrays: a window in equal segments, and a line on either side.
+"""A function of one variable on large arrays: equal segments of a window, a line on either side.
 
 x is opened once, as y = x + rho mod 2^w; what chooses a cell are the upper bits of y and of rho,
 whose difference is the cell of x or the next. The dealer's point function is at the upper bits of
