@@ -61,6 +61,7 @@ VALID = (
     specs.Product("y", X.shape, 30, R, R, 40, 40),
     specs.MatMul("y", (2, 4, 4), 40, 6, R, MaskRef("x", (Transpose(),))),
     specs.Lookup("y", 48, 4, R),
+    specs.Harmonics("y", X.shape, R, 14, (1, 3), 13, 30),
 )
 NUMBERS = st.integers(-2, 9) | st.sampled_from([64, 65, 2**31, 2**62, -(2**63), 2**64 - 1])
 GARBAGE = NUMBERS | st.lists(NUMBERS, max_size=4) | st.text(max_size=3) | st.none()
@@ -193,6 +194,15 @@ def linear(shape: tuple[int, ...], weight: tuple[int, ...]) -> Linear:
         specs.Lookup("y", 48, 4, R, None, 5),
         specs.Lookup("y", 48, 4, R, None, 0),
         specs.Lookup("y", 48, 4, R, MaskRef("unknown")),
+        specs.Harmonics("y", (2,), R, 14, (1, 3), 13, 30),
+        specs.Harmonics("y", X.shape, R, 33, (1, 3), 13, 30),
+        specs.Harmonics("y", X.shape, R, 0, (1, 3), 13, 30),
+        specs.Harmonics("y", X.shape, R, 14, (1, 1), 13, 30),
+        specs.Harmonics("y", X.shape, R, 14, (0, 1), 13, 30),
+        specs.Harmonics("y", X.shape, R, 14, (2**16 + 1,), 13, 30),
+        specs.Harmonics("y", X.shape, R, 14, (1, 3), 1, 30),
+        specs.Harmonics("y", X.shape, R, 14, (1, 3), 31, 30),
+        specs.Harmonics("y", X.shape, MaskRef("unknown"), 14, (1, 3), 13, 30),
         specs.Square("y", X.shape, MaskRef("x", (Heads(0),)), 40, 40),
         specs.Square("y", (2, -2, 4, -3), MaskRef("x", (Heads(-2),)), 40, 40),
         specs.Square("y", X.shape, MaskRef("x", (Heads(5),)), 40, 40),
