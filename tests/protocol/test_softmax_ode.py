@@ -17,14 +17,19 @@ from veilform.shapes import Abstract
 from veilform.values import Additive
 
 
-def run(plan: Plan, x: np.ndarray, tokens: np.ndarray, ring: int | None = None, seed=0) -> Outcome:
+def run(
+    plan: Plan, x: np.ndarray, tokens: np.ndarray, ring: int | None = None, seed: int = 0,
+    scale: int | None = None,
+) -> Outcome:  # fmt: skip
     """The weights of rows x, in their integers, with a mask that broadcasts against them."""
     count = tokens.sum(-1, keepdims=True)
-    start = np.where(tokens > 0, np.rint(2.0**plan.weight / count), 0).astype(np.int64)
+    start = np.where(
+        tokens > 0, np.rint(2.0 ** (plan.weight if scale is None else scale) / count), 0
+    ).astype(np.int64)
 
     def program(me, scores, mine):
         mask = yield from mask_private(me, mine, start.shape, plan.working)
-        return (yield from softmax_ode(me, scores, mask, plan))
+        return (yield from softmax_ode(me, scores, mask, plan, scale))
 
     return play(program, [x], rings=[ring or plan.scores], private=start, seed=seed)
 
@@ -75,8 +80,8 @@ def test_equals_the_plain_recurrence(
 
 @pytest.mark.parametrize(
     ("steps", "bound", "largest", "total"),
-    [(3, 2, 0.29, 0.29), (4, 2, 0.15, 0.15), (4, 3, 0.14, 0.14), (5, 3, 0.07, 0.08),
-     (5, 4, 0.07, 0.08), (5, 1, 0.06, 0.07), (4, 1, 0.11, 0.12)],
+    [(3, 2, 0.29, 0.29), (4, 2, 0.15, 0.15), (4, 3, 0.14, 0.14), (5, 3, 0.075, 0.08),
+     (5, 4, 0.075, 0.08), (5, 1, 0.06, 0.07), (4, 1, 0.11, 0.12)],
 )  # fmt: skip
 @pytest.mark.parametrize("tokens", [3, 20, 128])
 def test_how_far_it_is_from_softmax(steps: int, bound: int, largest, total, tokens: int) -> None:
@@ -88,6 +93,27 @@ def test_how_far_it_is_from_softmax(steps: int, bound: int, largest, total, toke
     off = np.abs(got - softmax(x / 1024, mask))
     assert off.max() <= largest
     assert off.sum(-1).max() / 2 <= total
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_mask_at_a_coarser_scale(steps: int) -> None:
+    plan = Plan(steps, steps - 1, 10, 14, 16)
+    x = drawn(np.random.default_rng(steps), (30, 32), 1 << (steps + 9))
+    exact = (np.arange(32) < 16)[None].astype(np.int64)
+    got = run(plan, x, exact, scale=6).joined() * 2.0**-14
+    assert np.abs(got - plain(x / 1024, exact, 2**steps)).max() <= allowed(plan, 16)
+    with pytest.raises(ValueError, match="scales of the plan"):
+        run(plan, x, exact, scale=15)
+
+
+def test_the_sum_comes_to_one_if_it_does_not_start_there() -> None:
+    """A mask of 22 times round(2^8 / 22) = 12 starts from 1.03."""
+    plan = Plan(4, 3, 10, 14, 16)
+    x = drawn(np.random.default_rng(2), (50, 32), 1 << 13)
+    mask = (np.arange(32) < 22)[None].astype(np.int64)
+    got = run(plan, x, mask, scale=8).joined() * 2.0**-14
+    assert np.abs(got.sum(-1) - 1).max() < 0.002
+    assert np.abs(got - plain(x / 1024, mask, 16)).max() < 0.03
 
 
 def test_plain_weights_sum_to_one_and_are_not_negative() -> None:
@@ -165,5 +191,5 @@ def test_no_plan(plan: tuple[int, ...], message: str) -> None:
 def test_scores_or_a_mask_in_too_small_a_ring() -> None:
     plan = Plan(3, 2, 10, 14, 16)
     x, mask = np.zeros((2, 8), np.int64), np.ones((1, 8), np.int64)
-    with pytest.raises(ValueError, match="rings of the plan"):
+    with pytest.raises(ValueError, match="scales of the plan"):
         run(plan, x, mask, ring=plan.scores - 1)

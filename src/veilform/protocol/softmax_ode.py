@@ -20,6 +20,8 @@ negative. Softmax does not notice the move.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from veilform.protocol.effects import Protocol, together
@@ -104,29 +106,34 @@ class Plan(msgspec.Struct, frozen=True):
         return max(self.working + 2 * self.score - self.moment, self.last)
 
 
-def softmax_ode(me: Party, x: Additive, mask: Opened, plan: Plan) -> Protocol[Additive]:
+def softmax_ode(
+    me: Party, x: Additive, mask: Opened, plan: Plan, scale: int | None = None
+) -> Protocol[Additive]:
     """The weights of each row after the plan's steps, from ``mask``; 2^steps + 1 messages.
 
     Args:
         x: (..., keys), at ``plan.score``, in a ring of ``plan.scores`` bits or more.
-        mask: what the weights start from, at ``plan.weight``, in a ring of ``plan.working`` bits or
-            more: round(2^weight / count) where a key counts, 0 where not. It may have axes of 1.
+        mask: what the weights start from, in a ring of ``plan.working`` bits or more:
+            round(2^scale / count) where a key counts, 0 where not. It may have axes of 1.
+        scale: of the mask, at most ``plan.weight``, which is the default. In a coarser one the
+            weights do not start from a sum of 1 exactly; the steps bring it there.
 
     Returns:
         At ``plan.weight``, in a ring of ``plan.ring``. Where the mask is 0, it is exactly 0.
 
     Raises:
-        ValueError: x or the mask has too few bits, or the mask was lifted.
+        ValueError: x or the mask has too few bits, or the mask was lifted, or is at a finer scale.
     """
-    if x.bits < plan.scores or mask.bits < plan.working or mask.shift:
-        raise ValueError("the scores, or the mask, are not in the rings of the plan")
+    finer = 0 if scale is None else plan.weight - scale
+    if x.bits < plan.scores or mask.bits < plan.working or mask.shift or finer < 0:
+        raise ValueError("the scores, or the mask, are not in the rings and scales of the plan")
     top = constant(1 << (plan.score + plan.bound))
     moved = Additive(x.share + top if me.lead else x.share, plan.scores)
     scores = yield from open_value(me, moved, plan.opened)
     squares = (yield from square(me, scores)).share
     shift = 2 * plan.score - plan.moment
     second = rounded(me, Additive(squares, plan.opened), shift, plan.working)
-    crossed = (yield from multiply(me, scores, mask)).share
+    crossed = (yield from multiply(me, scores, mask)).share << constant(finer)
     start = Additive(crossed.sum(-1, keepdims=True), plan.working)
     mean, moments = yield from together(
         open_value(me, rounded(me, start, plan.weight, plan.mean), plan.working),
@@ -135,28 +142,37 @@ def softmax_ode(me: Party, x: Additive, mask: Opened, plan: Plan) -> Protocol[Ad
     weights = mask
     # The rings that y and s are lifted to after each step but the last.
     for bits in [plan.working] * ((1 << plan.steps) - 2) + [plan.last]:
+        step = _Step(plan, crossed, mean, weights, finer)
         y, s = yield from together(
-            _weights(me, crossed, mean, weights, plan, plan.working, plan.weights),
-            _mean(me, moments, mean, weights, plan),
+            step.weights(me, plan.working, plan.weights), step.mean(me, moments)
         )
         weights, mean = yield from together(open_value(me, y, bits), open_value(me, s, bits))
-        crossed = (yield from multiply(me, scores, weights)).share
-    return (yield from _weights(me, crossed, mean, weights, plan, plan.last, plan.ring))
+        crossed, finer = (yield from multiply(me, scores, weights)).share, 0
+    return (yield from _Step(plan, crossed, mean, weights, finer).weights(me, plan.last, plan.ring))
 
 
-def _weights(
-    me: Party, crossed: Array, s: Opened, y: Opened, plan: Plan, bits: int, to: int
-) -> Protocol[Additive]:
-    """y + (x - s) y / r, from a share of x y modulo 2^bits."""
-    down = yield from multiply(me, y, s)
-    total = (me.opened_share(y) << constant(plan.weight_shift)) + crossed - down.share
-    return rounded(me, Additive(total, bits), plan.weight_shift, to)
+class _Step(NamedTuple):
+    """What a step starts from: y, ``finer`` bits short of its scale, s, and a share of x y."""
 
+    plan: Plan
+    crossed: Array
+    s: Opened
+    y: Opened
+    finer: int
 
-def _mean(me: Party, second: Opened, s: Opened, y: Opened, plan: Plan) -> Protocol[Additive]:
-    """s + (<x^2, y> - s^2) / r."""
-    up = (yield from multiply(me, second, y)).share.sum(-1, keepdims=True)
-    down = yield from square(me, s)
-    align = plan.moment + plan.weight - 2 * plan.score
-    total = (me.opened_share(s) << constant(plan.mean_shift)) + up - (down.share << constant(align))
-    return rounded(me, Additive(total, plan.working), plan.mean_shift, plan.mean)
+    def weights(self, me: Party, bits: int, to: int) -> Protocol[Additive]:
+        """y + (x - s) y / r, with products modulo 2^bits."""
+        shift, finer = self.plan.weight_shift, constant(self.finer)
+        down = (yield from multiply(me, self.y, self.s)).share << finer
+        total = (me.opened_share(self.y) << constant(shift + self.finer)) + self.crossed - down
+        return rounded(me, Additive(total, bits), shift, to)
+
+    def mean(self, me: Party, moments: Opened) -> Protocol[Additive]:
+        """s + (<x^2, y> - s^2) / r."""
+        plan = self.plan
+        up = (yield from multiply(me, moments, self.y)).share.sum(-1, keepdims=True)
+        squared = (yield from square(me, self.s)).share
+        shift, align = plan.mean_shift, plan.moment + plan.weight - 2 * plan.score
+        total = (me.opened_share(self.s) << constant(shift)) + (up << constant(self.finer))
+        total = total - (squared << constant(align))
+        return rounded(me, Additive(total, plan.working), shift, plan.mean)
