@@ -7,6 +7,7 @@
 
 #include "elementwise.hpp"
 #include "gemm.hpp"
+#include "harmonics.hpp"
 
 namespace veilform {
 namespace {
@@ -72,6 +73,6 @@ struct Avx2 {
 }  // namespace
 
 const Ops avx2_ops = {Gemm<Avx2>::kNr, kRowBlock, Gemm<Avx2>::kScratch, Gemm<Avx2>::run,
-                      Gemm<Avx2>::pack, share, square, mix, product, centre};
+                      Gemm<Avx2>::pack, share, square, mix, product, centre, phasor, harmonic};
 
 }  // namespace veilform

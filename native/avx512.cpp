@@ -1,6 +1,7 @@
 // The kernels for AVX-512 (F, DQ, BW, VL), whose vpmullq multiplies 64-bit words modulo 2^64.
 #include "avx512_tile.hpp"
 #include "elementwise.hpp"
+#include "harmonics.hpp"
 
 namespace veilform {
 namespace {
@@ -16,6 +17,6 @@ using Product = Gemm<Avx512<Low64>>;
 }  // namespace
 
 const Ops avx512_ops = {Product::kNr, kRowBlock, Product::kScratch, Product::run, Product::pack,
-                        share, square, mix, product, centre};
+                        share, square, mix, product, centre, phasor, harmonic};
 
 }  // namespace veilform

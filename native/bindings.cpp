@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bind_functions.hpp"
+#include "bind_harmonics.hpp"
 #include "bind_words.hpp"
 #include "cpu.hpp"
 #include "pool.hpp"
@@ -211,5 +212,6 @@ NB_MODULE(_native, m) {
         nb::arg(), nb::arg().none(), nb::arg(), nb::arg().none(), nb::arg().none(),
         nb::arg().none());
   bind_functions(m);
+  bind_harmonics(m);
   bind_words(m);
 }

@@ -48,6 +48,13 @@ struct Mix {
   unsigned left;
 };
 
+// Angles order x[i] 2^shift, in units of which 2^32 are a turn.
+struct Angles {
+  const u64* x;
+  u64 order;
+  unsigned shift;
+};
+
 // A product of a row block of A by a run of column panels of B.
 struct GemmTask {
   const u64* a;      // first row of the block; rows are lda words apart
@@ -84,6 +91,12 @@ struct Ops {
                   const ProductTerms& terms, std::size_t first, std::size_t end);
   // Rows first .. end of (rows, d): d x - sum(x).
   void (*centre)(u64* out, const u64* x, std::size_t d, std::size_t first, std::size_t end);
+  // cos and sin of the angles, with `scale` fraction bits, from 2 to 30.
+  void (*phasor)(u64* cos, u64* sin, const Angles& at, unsigned scale, std::size_t first,
+                 std::size_t end);
+  // onto += (a cos + b sin) cos[i] + (a sin - b cos) sin[i], for |a|, |b| <= 2^30.
+  void (*harmonic)(u64* onto, const Angles& at, u64 a, u64 b, const u64* cos, const u64* sin,
+                   std::size_t first, std::size_t end);
 };
 
 // Keys first .. end of a batch of K point functions on n bits. `aes` is three AES-128 keys: left,

@@ -1,6 +1,7 @@
 // The kernels in plain C++, for any CPU.
 #include "elementwise.hpp"
 #include "gemm.hpp"
+#include "harmonics.hpp"
 
 namespace veilform {
 namespace {
@@ -32,6 +33,6 @@ struct Portable {
 
 const Ops portable_ops = {Gemm<Portable>::kNr, kRowBlock, Gemm<Portable>::kScratch,
                           Gemm<Portable>::run, Gemm<Portable>::pack, share, square, mix,
-                          product, centre};
+                          product, centre, phasor, harmonic};
 
 }  // namespace veilform

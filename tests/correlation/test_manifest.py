@@ -66,6 +66,7 @@ VALID = (
     specs.Compare("y", 48, 64, R),
     specs.Bit("y", X.shape, 40, R),
     specs.Bit("y", X.shape, 1),
+    specs.Harmonics("y", X.shape, R, 14, (1, 3), 13, 30),
 )
 NUMBERS = st.integers(-2, 9) | st.sampled_from([64, 65, 2**31, 2**62, -(2**63), 2**64 - 1])
 GARBAGE = NUMBERS | st.lists(NUMBERS, max_size=4) | st.text(max_size=3) | st.none()
@@ -230,6 +231,15 @@ def linear(shape: tuple[int, ...], weight: tuple[int, ...]) -> Linear:
         specs.Choose("y", X.shape, 40, R, R, 65),
         specs.Choose("y", X.shape, 40, R, MaskRef("x", (Columns(0, 2),)), None),
         specs.Choose("y", X.shape, 40, MaskRef("unknown"), R, None),
+        specs.Harmonics("y", (2,), R, 14, (1, 3), 13, 30),
+        specs.Harmonics("y", X.shape, R, 33, (1, 3), 13, 30),
+        specs.Harmonics("y", X.shape, R, 0, (1, 3), 13, 30),
+        specs.Harmonics("y", X.shape, R, 14, (1, 1), 13, 30),
+        specs.Harmonics("y", X.shape, R, 14, (0, 1), 13, 30),
+        specs.Harmonics("y", X.shape, R, 14, (2**16 + 1,), 13, 30),
+        specs.Harmonics("y", X.shape, R, 14, (1, 3), 1, 30),
+        specs.Harmonics("y", X.shape, R, 14, (1, 3), 31, 30),
+        specs.Harmonics("y", X.shape, MaskRef("unknown"), 14, (1, 3), 13, 30),
         specs.Square("y", X.shape, MaskRef("x", (Heads(0),)), 40, 40),
         specs.Square("y", (2, -2, 4, -3), MaskRef("x", (Heads(-2),)), 40, 40),
         specs.Square("y", X.shape, MaskRef("x", (Heads(5),)), 40, 40),

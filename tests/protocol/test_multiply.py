@@ -104,6 +104,20 @@ def test_multiply(shape, seed: int, rings, forms, repeat: str) -> None:
     )
 
 
+@pytest.mark.parametrize("shapes", [((2, 1, 5), (2, 4, 1)), ((1, 5), (3, 4, 1)), ((3, 1), (4,))])
+def test_multiply_where_either_is_repeated(shapes) -> None:
+    rng = np.random.default_rng(4)
+    x, y = (values(rng, shape, 18) for shape in shapes)
+
+    def program(me, a, b):
+        return (yield from multiply(me, *(yield from together(
+            open_value(me, a, 44), open_value(me, b, 44)
+        ))))  # fmt: skip
+
+    out = play(program, [x, y], rings=[20, 20])
+    assert np.array_equal(out.joined(), x * y), f"the product of {shapes} is wrong"
+
+
 @pytest.mark.parametrize(
     ("widths", "bits"),
     [

@@ -24,7 +24,7 @@ from veilform.protocol.multiply import multiply, square
 from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
 from veilform.protocol.share import preshare
-from veilform.protocol.truncate import drop
+from veilform.protocol.truncate import drop, rounded
 from veilform.roles import CLIENT, SERVER
 from veilform.values import Additive
 
@@ -51,6 +51,22 @@ def all_sharings(ring: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
     ]
     assert {part.bits for part in parts} == {ring - shift}
     return x, (parts[0].share + parts[1].share) & np.uint64((1 << ring - shift) - 1)
+
+
+@pytest.mark.parametrize(("ring", "shift"), TINY)
+def test_rounded_has_no_bias_and_leaves_multiples(ring: int, shift: int) -> None:
+    """Over all sharings of each value: down or up, its mean exact; a multiple always exact."""
+    every = np.arange(1 << ring, dtype=np.uint64)
+    x, ours = every[:, None], np.broadcast_to(every, (1 << ring, 1 << ring))
+    parts = [
+        rounded(Party(role), Additive(share, ring), shift)
+        for role, share in ((CLIENT, ours), (SERVER, x - ours))
+    ]
+    down, size = x >> np.uint64(shift), np.uint64((1 << ring - shift) - 1)
+    up = (parts[0].share + parts[1].share - down) & size
+    low = x[:, 0] & np.uint64((1 << shift) - 1)
+    assert up.max() <= 1, "rounded by more than one unit"
+    assert np.array_equal(up.sum(1), low << np.uint64(ring - shift)), "rounded with a bias"
 
 
 @pytest.mark.parametrize(("ring", "shift"), TINY)

@@ -17,9 +17,11 @@ from tests.views.enumeration import Enumeration, Run
 from veilform.correlation.weights import dealer_part
 from veilform.masks import Columns
 from veilform.protocol.effects import together
+from veilform.protocol.harmonics import harmonics
 from veilform.protocol.linear import linear
 from veilform.protocol.multiply import matmul, multiply, square
 from veilform.protocol.opening import open_index, open_value
+from veilform.protocol.series import Series
 from veilform.protocol.share import mask_private, preshare, reveal
 from veilform.protocol.truncate import drop
 from veilform.roles import CLIENT, SERVER, Role
@@ -211,6 +213,25 @@ class TestOneValue:
         space = Enumeration(program, 4)
         check = is_dropped(space, 1, 0)
         assert_blind(space, seer, everything(4), [(0,), (7,), (9,)], check)
+
+    @pytest.mark.parametrize(
+        ("period", "orders", "ring"), [(3, (1,), 5), (2, (1, 2), 3), (3, (3,), 5)]
+    )
+    def test_fourier_series(self, seer: Role, period: int, orders: tuple[int, ...], ring: int):
+        """x counts modulo the period only, and no more of it is opened."""
+        zero = (0,) * len(orders)
+        series = Series(period, orders, (3, -2)[: len(orders)], zero, 1, 2, 2)
+
+        space = Enumeration(lambda me, a: harmonics(me, a, series, series.fraction, ring), 4)
+
+        def check(run: Run, client: Sequence[int], server: Sequence[int]) -> None:
+            wanted = series.plain(client[0] + server[0]) * 2**series.fraction
+            off = (space.joined(run) - wanted + 2 ** (ring - 1)) % 2**ring - 2 ** (ring - 1)
+            # Quarters of a turn are exact.
+            limit = series.rounding * 2**series.fraction if period > 2 else 1e-9
+            assert np.abs(off).max() <= limit < 2 ** (ring - 1), "a series is wrong"
+
+        assert_blind(space, seer, everything(4), [(0,), (5,), (14,)], check)
 
     def test_one_value_under_two_masks(self, seer: Role) -> None:
         """As a look-up does: all of x, and some bits of it, each under a mask of its own."""

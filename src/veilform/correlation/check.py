@@ -19,6 +19,7 @@ from veilform.correlation.specs import (
     Compare,
     Convert,
     Curve,
+    Harmonics,
     Linear,
     Lookup,
     MatMul,
@@ -28,7 +29,7 @@ from veilform.correlation.specs import (
     Square,
 )
 from veilform.errors import ProtocolError
-from veilform.kernels import MOST_TREE_BITS
+from veilform.kernels import MOST_ORDER, MOST_PERIOD_BITS, MOST_TREE_BITS
 from veilform.masks import Drop, Heads, MaskRef
 from veilform.ring import WORD
 from veilform.roles import CLIENT, SERVER
@@ -116,6 +117,11 @@ def _fits(spec: AnySpec, masks: MaskTable[Abstract]) -> bool:
     if isinstance(spec, Choose):
         width = spec.width is None or 0 < spec.width <= WORD
         return width and seen(spec.bit) == seen(spec.opened) == spec.shape
+    if isinstance(spec, Harmonics):
+        orders = all(0 < order <= MOST_ORDER for order in spec.orders)
+        apart = len(set(spec.orders)) == len(spec.orders)
+        ranges = 0 < spec.period <= MOST_PERIOD_BITS and 2 <= spec.scale <= 30
+        return orders and apart and ranges and seen(spec.opened) == spec.shape
     return True
 
 
@@ -151,4 +157,6 @@ def _own_work(spec: AnySpec) -> int:
         return 64 * spec.count * spec.bits
     if isinstance(spec, Curve):
         return 64 * spec.count * (spec.width - spec.low)
+    if isinstance(spec, Harmonics):
+        return 8 * len(spec.orders) * math.prod(spec.shape)
     return 0

@@ -21,6 +21,7 @@ from veilform.correlation.specs import (
     Compare,
     Convert,
     Curve,
+    Harmonics,
     Linear,
     Lookup,
     MatMul,
@@ -190,3 +191,11 @@ class Dealing:
             "bit_words": controls.astype(np.uint64),
             "value_words": words,
         }
+
+    @_values.register
+    def _(self, spec: Harmonics) -> Dealt:
+        rho, out = self._masks.get(spec.opened), Dealt()
+        for order in spec.orders:
+            cos, sin = kernels.phasor(rho, spec.period, order, spec.scale)
+            out |= {f"cos{order}": cos, f"sin{order}": sin}
+        return out

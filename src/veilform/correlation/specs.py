@@ -291,6 +291,24 @@ class Choose(Spec, frozen=True, tag="choose"):
         return _shared(role, shared)
 
 
+class Harmonics(Spec, frozen=True, tag="harmonics"):
+    """cos and sin of k 2 pi rho / 2^period of an opened value, for each k in ``orders``, shared.
+
+    They have ``scale`` fraction bits, in a ring of ``bits``.
+    """
+
+    shape: Shape
+    opened: MaskRef
+    period: int
+    orders: tuple[int, ...]
+    scale: int
+    bits: int
+
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        names = [f"{name}{order}" for order in self.orders for name in ("cos", "sin")]
+        return _shared(role, [(name, self.shape, self.bits) for name in names])
+
+
 AnySpec = (
     Preshare
     | Linear
@@ -304,6 +322,7 @@ AnySpec = (
     | Bit
     | Convert
     | Choose
+    | Harmonics
 )
 
 

@@ -52,6 +52,9 @@ class ShapeParty(Party):
     def opened_product(self, a: Opened, b: Opened, **shares: Any) -> Array:
         return a.y
 
+    def harmonic(self, onto: Array, x: Array, *how: Any) -> Array:
+        return onto
+
     def lookup(self, keys: Mapping[str, Words], bits: int, index: Array, table: Words) -> Array:
         return Abstract((index.size, table.shape[1], 2))
 

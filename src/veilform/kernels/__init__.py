@@ -39,9 +39,19 @@ from veilform.kernels._dpf import (
     dpf_lookup,
     dpf_segments,
 )
+from veilform.kernels._harmonics import (
+    MOST_COEFFICIENT,
+    MOST_ORDER,
+    MOST_PERIOD_BITS,
+    harmonic,
+    phasor,
+)
 from veilform.kernels._matmul import PackedMatrix, matmul, pack
 
 __all__ = [
+    "MOST_COEFFICIENT",
+    "MOST_ORDER",
+    "MOST_PERIOD_BITS",
     "MOST_TREE_BITS",
     "U8",
     "Curve",
@@ -56,6 +66,7 @@ __all__ = [
     "dpf_generate",
     "dpf_lookup",
     "dpf_segments",
+    "harmonic",
     "info",
     "matmul",
     "mix",
@@ -63,6 +74,7 @@ __all__ = [
     "opened_share",
     "opened_square",
     "pack",
+    "phasor",
     "set_threads",
     "threads",
     "use",

@@ -109,6 +109,61 @@ def opened_product(
     return _reduced(out + pa * pb if lead else out, bits)
 
 
+# --- Cosines and sines ----------------------------------------------------------------------
+# Chebyshev fits of cos(pi/4 sqrt u) and sin(pi/4 sqrt u) / sqrt u on [0, 1]; signs alternate.
+
+_UNIT = np.uint64(30)  # fraction bits
+_COS = (1073741824, 331168967, 17023452, 349974, 3790)
+_SIN = (843314857, 86699833, 2674039, 39269, 332)
+
+
+def _alternating(coefficients: tuple[int, ...], u: U64) -> U64:
+    """c0 - u (c1 - u (c2 - ...)): no step is negative."""
+    out = np.full_like(u, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        out = np.uint64(c) - ((out * u) >> _UNIT)
+    return out
+
+
+def _phasor(x: U64, period: int, order: int) -> tuple[U64, U64]:
+    """cos and sin of order x / 2^period turns, with 30 fraction bits, two's complement."""
+    eighth = np.uint64(1 << 29)
+    angle = (x * np.uint64(order)) << np.uint64(32 - period)
+    moved = (angle + eighth) & np.uint64(2**32 - 1)
+    quadrant = moved >> _UNIT
+    rest = ((moved & np.uint64(2**30 - 1)) - eighth).view(np.int64)
+    m = np.abs(rest).view(np.uint64) << np.uint64(1)
+    u = (m * m) >> _UNIT
+    c, s = _alternating(_COS, u), (_alternating(_SIN, u) * m) >> _UNIT
+    s = np.where(rest < 0, -s, s)
+    odd = (quadrant & np.uint64(1)).astype(bool)
+    cos, sin = np.where(odd, s, c), np.where(odd, c, s)
+    not_cos = (quadrant == 1) | (quadrant == 2)
+    return np.where(not_cos, -cos, cos), np.where(quadrant >= 2, -sin, sin)
+
+
+def _rounded(x: U64, right: int) -> U64:
+    """x / 2^right of a signed x, rounded half up."""
+    out = (x.view(np.int64) + np.int64(1 << right >> 1)) >> np.int64(right)
+    return out.view(np.uint64)
+
+
+def phasor(x: U64, period: int, order: int, scale: int) -> tuple[U64, U64]:
+    """cos and sin with ``scale`` fraction bits."""
+    cos, sin = _phasor(x, period, order)
+    return _rounded(cos, 30 - scale), _rounded(sin, 30 - scale)
+
+
+def harmonic(
+    onto: U64, x: U64, period: int, order: int, a: int, b: int, cos: U64, sin: U64
+) -> None:
+    """Onto += (a c + b s) cos + (a s - b c) sin, with c and s of x."""
+    c, s = _phasor(x, period, order)
+    wide_a, wide_b = np.uint64(a % 2**64), np.uint64(b % 2**64)
+    onto += _rounded(wide_a * c + wide_b * s, 30) * cos
+    onto += _rounded(wide_a * s - wide_b * c, 30) * sin
+
+
 # --- Distributed point functions ------------------------------------------------------------
 # Boyle, Gilboa, Ishai: Function Secret Sharing: Improvements and Extensions (CCS 2016), fig. 1,
 # with Matyas-Meyer-Oseas over AES-128 under three fixed public keys as the generator.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from veilform.correlation import specs
 from veilform.protocol.cost import Cost, dealt, declares
 from veilform.protocol.effects import Protocol, Take
@@ -38,23 +40,31 @@ def _multiply_cost(me: Party, a: Opened, b: Opened) -> Cost:
         widths.append(bits - a.width)
     if a.shift and b.shift:
         widths.append(bits - a.width - b.width)
-    return Cost(dealt_server=sum(dealt(a.shape, width) for width in widths if width > 0))
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    return Cost(dealt_server=sum(dealt(shape, width) for width in widths if width > 0))
 
 
 @declares(_multiply_cost)
 def multiply(me: Party, a: Opened, b: Opened) -> Protocol[Additive]:
-    """a b elementwise. b has a's shape but for axes of length 1, the last among them or not."""
-    bits = min(a.bits, b.bits)
+    """a b elementwise. Either may have axes of length 1 where the other has more."""
+    bits, shape = min(a.bits, b.bits), np.broadcast_shapes(a.shape, b.shape)
     spec = specs.Product(
-        me.fresh("product"), a.shape, bits, a.ref, b.ref,
+        me.fresh("product"), shape, bits, a.ref, b.ref,
         a.width if a.shift else None, b.width if b.shift else None,
     )  # fmt: skip
     taken = yield Take(spec)
-    wanted = (*a.shape[:-1], b.shape[-1])
-    if b.shape != wanted:
-        h = None if b.h is None else me.repeat(b.h, wanted)
-        b = replace(b, y=me.repeat(b.y, wanted), q=me.repeat(b.q, wanted), h=h)
+    a = _repeated(me, a, shape)
+    # The kernel itself repeats a last axis of 1.
+    b = _repeated(me, b, (*shape[:-1], b.shape[-1]))
     return Additive(me.opened_product(a, b, **taken), bits)
+
+
+def _repeated(me: Party, x: Opened, shape: tuple[int, ...]) -> Opened:
+    """x with the parts that a product takes repeated to a larger shape."""
+    if x.shape == shape:
+        return x
+    h = None if x.h is None else me.repeat(x.h, shape)
+    return replace(x, y=me.repeat(x.y, shape), q=me.repeat(x.q, shape), h=h)
 
 
 def _matmul_cost(me: Party, a: Opened, b: Opened) -> Cost:

@@ -102,6 +102,11 @@ class Party:
             shares["qq"], shares.get("qh"), shares.get("hq"), shares.get("hh"),
         )  # fmt: skip
 
+    def harmonic(self, onto: Array, x: Array, *how: Any) -> Array:
+        """``onto`` plus one term of a Fourier series, in place: see ``kernels.harmonic``."""
+        kernels.harmonic(onto, x, *how)
+        return onto
+
     def lookup(self, keys: dict[str, Words], bits: int, index: Array, table: Words) -> Array:
         """This party's shares (count, columns, 2) of table entries times (1, payload)."""
         return kernels.dpf_lookup(int(self.lead), *_key(keys, bits), bits, index, table)

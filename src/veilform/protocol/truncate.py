@@ -42,3 +42,17 @@ def drop(
         else Additive(share, left)
     )
     return out if bits is None else out.narrowed(bits)
+
+
+def rounded(me: Party, x: Additive, shift: int, bits: int | None = None) -> Additive:
+    """x / 2^shift, rounded down or up such that the mean error is 0; :func:`drop` of x - 1.
+
+    For v = x - 1 the result is v >> shift, or one more, with mean (v + 1) / 2^shift. A multiple of
+    2^shift is never rounded: then v ends in ones, and the low parts of its shares, which add up to
+    2^shift - 1, cannot carry. So what is 0 stays 0.
+
+    Raises:
+        ValueError: as :func:`drop`.
+    """
+    share = me.mix(x.share, plus=-int(me.lead))
+    return drop(me, Additive(share, x.bits), shift, bits)
