@@ -67,6 +67,8 @@ VALID = (
     specs.Bit("y", X.shape, 40, R),
     specs.Bit("y", X.shape, 1),
     specs.Harmonics("y", X.shape, R, 14, (1, 3), 13, 30),
+    specs.Difference("y", X.shape, 40, R, R, R, 30, None, 20),
+    specs.Inner("y", X.shape, 40, R, R, None, 20),
 )
 NUMBERS = st.integers(-2, 9) | st.sampled_from([64, 65, 2**31, 2**62, -(2**63), 2**64 - 1])
 GARBAGE = NUMBERS | st.lists(NUMBERS, max_size=4) | st.text(max_size=3) | st.none()
@@ -231,6 +233,13 @@ def linear(shape: tuple[int, ...], weight: tuple[int, ...]) -> Linear:
         specs.Choose("y", X.shape, 40, R, R, 65),
         specs.Choose("y", X.shape, 40, R, MaskRef("x", (Columns(0, 2),)), None),
         specs.Choose("y", X.shape, 40, MaskRef("unknown"), R, None),
+        specs.Difference("y", (2,), 40, R, R, R, None, None, None),
+        specs.Difference("y", X.shape, 40, R, R, MaskRef("unknown"), None, None, None),
+        specs.Difference("y", X.shape, 40, R, R, R, None, None, 0),
+        specs.Difference("y", X.shape, 65, R, R, R, None, None, None),
+        specs.Inner("y", (2,), 40, R, R, None, None),
+        specs.Inner("y", X.shape, 40, R, R, 65, None),
+        specs.Inner("y", X.shape, 0, R, R, None, None),
         specs.Harmonics("y", (2,), R, 14, (1, 3), 13, 30),
         specs.Harmonics("y", X.shape, R, 33, (1, 3), 13, 30),
         specs.Harmonics("y", X.shape, R, 0, (1, 3), 13, 30),

@@ -152,14 +152,14 @@ def test_cost(plan: Plan) -> None:
     def lifted(rows: int, ring: int, width: int) -> int:
         return rows * (w(ring) + w(ring - width))
 
-    def products(ring: int) -> int:
-        scores = w(ring) + w(ring - x) + w(ring - y) + w(ring - x - y)
-        return scores + w(ring) + w(ring - m) + w(ring - y) + w(ring - m - y)
+    def step(ring: int) -> int:
+        crossed = w(ring) + w(ring - y) + w(ring - x) + w(ring - x - y)
+        return lifted(n, ring, y) + n * (crossed + w(ring - m) + w(ring - m - y))
 
-    dealt = 2 * lifted(n, o, x) + n * (2 * w(k) + w(k - x) + w(k - m) + w(k))
-    dealt += (r - 1) * 2 * lifted(a, k, m)
-    dealt += (r - 2) * (lifted(n, k, y) + n * products(k) + lifted(n, k, y))
-    dealt += lifted(n, last, y) + n * products(last) + lifted(a, last, m)
+    dealt = 2 * lifted(n, o, x) + a * w(k) + n * w(k - x)
+    dealt += n * (w(k) + w(k - x) + w(k - m)) + (r - 1) * a * w(k)
+    dealt += (r - 1) * 2 * lifted(a, k, m) + (r - 2) * (step(k) + n * w(k - y))
+    dealt += step(last) + lifted(a, last, m)
     assert found.total.dealt_server == dealt
     assert found.total.dealt_client == found.total.correction == 0
 

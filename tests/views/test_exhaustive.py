@@ -17,6 +17,7 @@ from tests.views.enumeration import Enumeration, Run
 from veilform.correlation.weights import dealer_part
 from veilform.masks import Columns
 from veilform.protocol.effects import together
+from veilform.protocol.fused import inner, multiply_difference
 from veilform.protocol.harmonics import harmonics
 from veilform.protocol.linear import linear
 from veilform.protocol.multiply import matmul, multiply, square
@@ -24,6 +25,7 @@ from veilform.protocol.opening import open_index, open_value
 from veilform.protocol.series import Series
 from veilform.protocol.share import mask_private, preshare, reveal
 from veilform.protocol.truncate import drop
+from veilform.ring import signed
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.values import Additive
 
@@ -331,6 +333,62 @@ def test_product_of_two_lifted_values(seer: Role, preshared: bool, bits: int) ->
             assert x == -2 or (space.joined(run, i + 1) == x).all(), f"{x} is lifted wrong"
 
     assert_blind(space, seer, few(2, seed=2, count=20 if seer is CLIENT else 2), [(2, 1)], check)
+
+
+@pytest.mark.parametrize("seer", [CLIENT, SERVER], ids=["client", "server"])
+@pytest.mark.parametrize("lifted", [(), (2,), (0, 2), (1, 2)], ids=str)
+def test_product_with_a_difference(seer: Role, lifted: tuple[int, ...]) -> None:
+    """(a - b) c, with some of the three lifted from 2 bits to 3."""
+
+    def program(me, *held):
+        opened = yield from together(*(open_value(me, x, 3) for x in held))
+        product = yield from multiply_difference(me, *opened)
+        return product, *(added(me, x) for x in opened)
+
+    rings = [2 if i in lifted else 3 for i in range(3)]
+    space = Enumeration(program, rings, [()] * 3, sampled=seer, samples=16 if seer is CLIENT else 1)
+
+    def check(run: Run, client: Sequence[int], server: Sequence[int]) -> None:
+        a, b, c = (space.joined(run, i) for i in (1, 2, 3))
+        assert not ((space.joined(run, 0) - (a - b) * c) % 8).any(), f"{client}, {server}: wrong"
+        for i in range(3):
+            x = space.signed(client[i], server[i], index=i)
+            assert (i in lifted and x == -2) or (space.joined(run, i + 1) == x).all()
+
+    drawn = few(3, seed=5, count=6 if seer is CLIENT else 1, values=3)
+    secrets = [tuple(x % (1 << ring) for x, ring in zip(one, rings, strict=True)) for one in drawn]
+    assert_blind(space, seer, secrets, [(2, 1, 3)], check)
+
+
+@pytest.mark.parametrize("seer", [CLIENT, SERVER], ids=["client", "server"])
+@pytest.mark.parametrize(("width", "bits", "length"), [(2, 2, 2), (2, 3, 1)])
+def test_sum_of_products(seer: Role, width: int, bits: int, length: int) -> None:
+    """Of a value in its own ring and one that is lifted, if bits are more than its width."""
+
+    def program(me, a, b):
+        opened = yield from together(open_value(me, a), open_value(me, b, bits))
+        return (yield from inner(me, *opened))
+
+    space = Enumeration(
+        program, [bits, width], [(length,)] * 2, sampled=seer, samples=16 if seer is CLIENT else 1
+    )
+
+    def check(run: Run, client: Sequence[Any], server: Sequence[Any]) -> None:
+        a = client[0].astype(np.int64) + server[0].astype(np.int64)
+        b = signed(client[1] + server[1], width)
+        if bits == width or np.abs(b).max() <= 1:
+            off = space.joined(run).reshape(-1) - int((a * b).sum())
+            assert not (off % (1 << bits)).any(), f"{client}, {server}: wrong sum"
+
+    rng = np.random.default_rng(6)
+
+    def drawn(count: int) -> list[list[np.ndarray]]:
+        return [
+            [rng.integers(0, 1 << ring, length, np.uint64) for ring in (bits, width)]
+            for _ in range(count)
+        ]
+
+    assert_blind(space, seer, drawn(8), drawn(2), check)
 
 
 @pytest.mark.parametrize("seer", [CLIENT, SERVER], ids=["client", "server"])

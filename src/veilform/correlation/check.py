@@ -19,7 +19,9 @@ from veilform.correlation.specs import (
     Compare,
     Convert,
     Curve,
+    Difference,
     Harmonics,
+    Inner,
     Linear,
     Lookup,
     MatMul,
@@ -92,9 +94,13 @@ def _fits(spec: AnySpec, masks: MaskTable[Abstract]) -> bool:
         return known and spec.senders in senders and 0 < spec.width <= spec.bits
     if isinstance(spec, Square):
         return 0 < spec.width <= spec.bits and seen(spec.opened) == spec.shape
-    if isinstance(spec, Product):
+    if isinstance(spec, (Product, Inner)):
         widths = all(w is None or 0 < w <= WORD for w in (spec.a_width, spec.b_width))
         return widths and np.broadcast_shapes(seen(spec.a), seen(spec.b)) == spec.shape
+    if isinstance(spec, Difference):
+        lifted = (spec.a_width, spec.b_width, spec.c_width)
+        shape = np.broadcast_shapes(seen(spec.a), seen(spec.b), seen(spec.c))
+        return all(w is None or 0 < w <= WORD for w in lifted) and shape == spec.shape
     if isinstance(spec, MatMul):
         a, b = seen(spec.a), seen(spec.b)
         wide = np.broadcast_shapes(a[:-2], b[:-2]) == a[:-2]

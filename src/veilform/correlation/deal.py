@@ -21,7 +21,9 @@ from veilform.correlation.specs import (
     Compare,
     Convert,
     Curve,
+    Difference,
     Harmonics,
+    Inner,
     Linear,
     Lookup,
     MatMul,
@@ -124,6 +126,24 @@ class Dealing:
         qa, ha = self._parts(spec.a, spec.a_width)
         qb, hb = self._parts(spec.b, spec.b_width)
         return {"qq": qa * qb, "qh": qa * hb, "hq": ha * qb, "hh": ha * hb}
+
+    @_values.register
+    def _(self, spec: Difference) -> Dealt:
+        qa, ha = self._parts(spec.a, spec.a_width)
+        qb, hb = self._parts(spec.b, spec.b_width)
+        qc, hc = self._parts(spec.c, spec.c_width)
+        q = qa - qb
+        return {"qq": q * qc, "qh": q * hc} | {
+            name: np.broadcast_to(value, spec.shape)
+            for name, value in (("aq", ha * qc), ("ah", ha * hc), ("bq", hb * qc), ("bh", hb * hc))
+        }
+
+    @_values.register
+    def _(self, spec: Inner) -> Dealt:
+        qa, ha = self._parts(spec.a, spec.a_width)
+        qb, hb = self._parts(spec.b, spec.b_width)
+        summed = (qa * qb).sum(-1, keepdims=True)
+        return {"qq": summed, "qh": qa * hb, "hq": ha * qb, "hh": ha * hb}
 
     @_values.register
     def _(self, spec: MatMul) -> Dealt:

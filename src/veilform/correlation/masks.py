@@ -51,7 +51,7 @@ def references(spec: AnySpec) -> Iterator[MaskRef]:
     if isinstance(spec, Linear):
         yield from (term.mask for term in spec.terms)
         return
-    for name in ("source", "opened", "a", "b", "bit", "index", "payload"):
+    for name in ("source", "opened", "a", "b", "c", "bit", "index", "payload"):
         ref = getattr(spec, name, None)
         if isinstance(ref, MaskRef):
             yield ref

@@ -172,6 +172,57 @@ class Product(Spec, frozen=True, tag="product"):
         return _shared(role, shared)
 
 
+class Difference(Spec, frozen=True, tag="difference"):
+    """What (a - b) c of opened values takes: products of q and h, those of q a and q b as one.
+
+    Each width is the ring that the value was lifted from; None for one that was not.
+    """
+
+    shape: Shape
+    bits: int
+    a: MaskRef
+    b: MaskRef
+    c: MaskRef
+    a_width: int | None
+    b_width: int | None
+    c_width: int | None
+
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        shared: list[tuple[str, Shape, int]] = [("qq", self.shape, self.bits)]
+        if self.c_width is not None:
+            shared.append(("qh", self.shape, self.bits - self.c_width))
+        for name, width in (("a", self.a_width), ("b", self.b_width)):
+            if width is not None:
+                shared.append((f"{name}q", self.shape, self.bits - width))
+                if self.c_width is not None:
+                    shared.append((f"{name}h", self.shape, self.bits - width - self.c_width))
+        return _shared(role, shared)
+
+
+class Inner(Spec, frozen=True, tag="inner"):
+    """As of a product, for its sum over the last axis: q q is summed, what comes with a g is not.
+
+    ``shape`` is the product's.
+    """
+
+    shape: Shape
+    bits: int
+    a: MaskRef
+    b: MaskRef
+    a_width: int | None
+    b_width: int | None
+
+    def fields(self, role: Role) -> tuple[Field, ...]:
+        shared: list[tuple[str, Shape, int]] = [("qq", (*self.shape[:-1], 1), self.bits)]
+        if self.b_width is not None:
+            shared.append(("qh", self.shape, self.bits - self.b_width))
+        if self.a_width is not None:
+            shared.append(("hq", self.shape, self.bits - self.a_width))
+            if self.b_width is not None:
+                shared.append(("hh", self.shape, self.bits - self.a_width - self.b_width))
+        return _shared(role, shared)
+
+
 class MatMul(Spec, frozen=True, tag="matmul"):
     """rho_a rho_b of two opened matrices, shared; ``inner`` is the length summed over."""
 
@@ -315,6 +366,8 @@ AnySpec = (
     | Open
     | Square
     | Product
+    | Difference
+    | Inner
     | MatMul
     | Lookup
     | Curve

@@ -53,13 +53,13 @@ def multiply(me: Party, a: Opened, b: Opened) -> Protocol[Additive]:
         a.width if a.shift else None, b.width if b.shift else None,
     )  # fmt: skip
     taken = yield Take(spec)
-    a = _repeated(me, a, shape)
+    a = repeated(me, a, shape)
     # The kernel itself repeats a last axis of 1.
-    b = _repeated(me, b, (*shape[:-1], b.shape[-1]))
+    b = repeated(me, b, (*shape[:-1], b.shape[-1]))
     return Additive(me.opened_product(a, b, **taken), bits)
 
 
-def _repeated(me: Party, x: Opened, shape: tuple[int, ...]) -> Opened:
+def repeated(me: Party, x: Opened, shape: tuple[int, ...]) -> Opened:
     """x with the parts that a product takes repeated to a larger shape."""
     if x.shape == shape:
         return x

@@ -20,17 +20,16 @@ negative. Softmax does not notice the move.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from veilform.protocol.effects import Protocol, together
-from veilform.protocol.multiply import multiply, square
+from veilform.protocol.fused import inner, multiply_difference
+from veilform.protocol.multiply import square
 from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
 from veilform.protocol.truncate import rounded
 from veilform.ring import WORD, constant
-from veilform.values import Additive, Array, Opened
+from veilform.values import Additive, Opened
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -133,46 +132,37 @@ def softmax_ode(
     squares = (yield from square(me, scores)).share
     shift = 2 * plan.score - plan.moment
     second = rounded(me, Additive(squares, plan.opened), shift, plan.working)
-    crossed = (yield from multiply(me, scores, mask)).share << constant(finer)
-    start = Additive(crossed.sum(-1, keepdims=True), plan.working)
-    mean, moments = yield from together(
-        open_value(me, rounded(me, start, plan.weight, plan.mean), plan.working),
-        open_value(me, second),
-    )
+    first = (yield from inner(me, scores, mask)).share << constant(finer)
+    start = rounded(me, Additive(first, plan.working), plan.weight, plan.mean)
+    mean, moments = yield from together(open_value(me, start, plan.working), open_value(me, second))
     weights = mask
     # The rings that y and s are lifted to after each step but the last.
     for bits in [plan.working] * ((1 << plan.steps) - 2) + [plan.last]:
-        step = _Step(plan, crossed, mean, weights, finer)
         y, s = yield from together(
-            step.weights(me, plan.working, plan.weights), step.mean(me, moments)
+            _weights(me, scores, mean, weights, finer, plan, plan.working, plan.weights),
+            _mean(me, moments, mean, weights, finer, plan),
         )
         weights, mean = yield from together(open_value(me, y, bits), open_value(me, s, bits))
-        crossed, finer = (yield from multiply(me, scores, weights)).share, 0
-    return (yield from _Step(plan, crossed, mean, weights, finer).weights(me, plan.last, plan.ring))
+        finer = 0
+    return (yield from _weights(me, scores, mean, weights, 0, plan, plan.last, plan.ring))
 
 
-class _Step(NamedTuple):
-    """What a step starts from: y, ``finer`` bits short of its scale, s, and a share of x y."""
+def _weights(
+    me: Party, x: Opened, s: Opened, y: Opened, finer: int, plan: Plan, bits: int, to: int
+) -> Protocol[Additive]:
+    """y + (x - s) y / r for a y that is ``finer`` bits short, with products modulo 2^bits."""
+    moved = (yield from multiply_difference(me, x, s, y)).share
+    whole = me.opened_share(y) << constant(plan.weight_shift)
+    return rounded(me, Additive((whole + moved) << constant(finer), bits), plan.weight_shift, to)
 
-    plan: Plan
-    crossed: Array
-    s: Opened
-    y: Opened
-    finer: int
 
-    def weights(self, me: Party, bits: int, to: int) -> Protocol[Additive]:
-        """y + (x - s) y / r, with products modulo 2^bits."""
-        shift, finer = self.plan.weight_shift, constant(self.finer)
-        down = (yield from multiply(me, self.y, self.s)).share << finer
-        total = (me.opened_share(self.y) << constant(shift + self.finer)) + self.crossed - down
-        return rounded(me, Additive(total, bits), shift, to)
-
-    def mean(self, me: Party, moments: Opened) -> Protocol[Additive]:
-        """s + (<x^2, y> - s^2) / r."""
-        plan = self.plan
-        up = (yield from multiply(me, moments, self.y)).share.sum(-1, keepdims=True)
-        squared = (yield from square(me, self.s)).share
-        shift, align = plan.mean_shift, plan.moment + plan.weight - 2 * plan.score
-        total = (me.opened_share(self.s) << constant(shift)) + (up << constant(self.finer))
-        total = total - (squared << constant(align))
-        return rounded(me, Additive(total, plan.working), shift, plan.mean)
+def _mean(
+    me: Party, moments: Opened, s: Opened, y: Opened, finer: int, plan: Plan
+) -> Protocol[Additive]:
+    """s + (<x^2, y> - s^2) / r."""
+    up = (yield from inner(me, moments, y)).share << constant(finer)
+    down = (yield from square(me, s)).share
+    align = plan.moment + plan.weight - 2 * plan.score
+    whole = me.opened_share(s) << constant(plan.mean_shift)
+    total = Additive(whole + up - (down << constant(align)), plan.working)
+    return rounded(me, total, plan.mean_shift, plan.mean)
