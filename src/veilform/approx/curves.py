@@ -53,12 +53,12 @@ class CurvedActivation:
 
     @functools.cache  # noqa: B019 - there are as many of these as functions
     def table(self, plan: Elementwise) -> tables.Curve:
-        """The function for a plan's rings. Within a bound below the edge there are no tails."""
-        edge, out = min(self.edge, 2.0**plan.bound), plan.source + self.fine
+        """The function for a plan's rings."""
+        out = plan.source + self.fine
         return tables.curve(
             self.function,
-            -edge,
-            edge,
+            -self.edge,
+            self.edge,
             left=self.left,
             right=self.right,
             width=plan.bound + plan.source + 2,

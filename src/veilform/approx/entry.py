@@ -42,13 +42,17 @@ class Reach(NamedTuple):
     length: float
 
 
+LEAST_BOUND = 3
+"""Inputs have rings for at least 2^3, so that windows and intervals around zero lie within."""
+
+
 class Elementwise(NamedTuple):
     """The plan of an activation.
 
     Attributes:
         source: scale of the input x.
-        bound: |x| <= 2^bound as a real number. x has a ring of bound + source + 2 bits, and the
-            entry's ``room``.
+        bound: |x| <= 2^bound as a real number; LEAST_BOUND or more. x has a ring of bound + source
+            + 2 bits, and the entry's ``room``.
         scale: of the result.
         bits: of the result's ring.
     """
@@ -151,6 +155,7 @@ class Attention:
             measured on texts.
         error: largest difference of a weight from the plain one's, beyond rounding, on the domain.
         domain: largest magnitude of a score for which that holds, as of an activation.
+        mask: fewest bits that the opened mask must have.
         degree, fine, room, constants: as of an activation.
     """
 
@@ -166,6 +171,7 @@ class Attention:
     lowest: Callable[[int], float] | None = None
     error: float = 0.0
     domain: float = math.inf
+    mask: int = 0
     degree: int = 1
     fine: int = 0
     room: int = 0

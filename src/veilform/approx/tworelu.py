@@ -12,10 +12,9 @@ from veilform.protocol import compare
 from veilform.protocol.effects import Protocol
 from veilform.protocol.lookup import Checked
 from veilform.protocol.party import Party
-from veilform.protocol.truncate import drop
 from veilform.values import Additive
 
-EPSILON = 2.0**-6
+EPSILON = 2.0**-4
 """Added to the mean of the row, so that its meaning does not depend on the row's length."""
 
 
@@ -36,9 +35,7 @@ def secure(
     me: Party, scores: Additive, plan: Scored, masking: Masking, checks: list[Checked]
 ) -> Protocol[Additive]:
     """relu(s)."""
-    shift = plan.source - plan.scale
-    above = yield from compare.relu(me, scores, plan.bits + shift)
-    return drop(me, above, shift)
+    return (yield from compare.relu(me, scores, plan.bits))
 
 
 ENTRY = Attention(
@@ -48,6 +45,6 @@ ENTRY = Attention(
     numerators=lambda scores, mask: scores.clip(min=0),
     largest=lambda score: score,
     secure=secure,
-    scale=9,
+    scale=10,  # that of the scores
     epsilon=EPSILON,
 )

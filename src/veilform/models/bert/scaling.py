@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from veilform.approx import registry
-from veilform.approx.entry import Activation, Attention
+from veilform.approx.entry import LEAST_BOUND, Activation, Attention
 from veilform.errors import ModelError
 from veilform.models.bert import names
 from veilform.models.bert.bounds import SLACK, Affine, Gain, LayerBounds, Tensors, layer_bounds
@@ -211,6 +211,7 @@ def _attention(
         largest_sum = _bits(window.highest * PASSED) + _bits(bounds.values)
     value = min(HIDDEN, WORD - shift - SIGN - largest_sum)
     weighted = max(_bits(window.bound) if window else 0, largest_sum + value) + SIGN
+    weighted = max(weighted, attention.mask)
     value_shift, value_ring = HIDDEN + WEIGHT - value, _bits(bounds.values) + value + SIGN
     qkv = max(score + score_shift + query_shift, value_ring + value_shift)
     if value < VALUE_BITS or weighted + shift > WORD or qkv > room:
@@ -298,7 +299,7 @@ def _division(
 def _feedforward(
     config: BertConfig, activation: Activation, bounds: LayerBounds, room: int
 ) -> FeedForwardScales:
-    bound = _bits(bounds.inner)
+    bound = max(_bits(bounds.inner), LEAST_BOUND)
     inner = bound + HIDDEN + SIGN + activation.room
     row = _bits(config.hidden_size * bounds.feedforward_row)
     halvings = activation.fold.halvings
