@@ -390,11 +390,8 @@ def _pooler(
 
 
 def _head(config: BertConfig, tensors: Tensors, before: Gain, room: int) -> HeadScales:
-    """The logits before truncation. A pooled row is no longer than the rows it comes from."""
-    classifier = Affine.read(tensors, names.CLASSIFIER)
-    if config.pooling == "mean":
-        classifier = classifier.after(before)
-    largest = SLACK * classifier.element(math.sqrt(config.hidden_size))
+    """The logits before truncation."""
+    largest = SLACK * _largest_logit(config, tensors, before)
     logit = _bits(largest) + LOGIT + SIGN
     drops = HIDDEN + CLASSIFIER - LOGIT
     pool = 0 if config.pooling == "cls" else min(POOL, room - logit - drops)
@@ -403,6 +400,15 @@ def _head(config: BertConfig, tensors: Tensors, before: Gain, room: int) -> Head
             f"a logit may reach {largest:.3g}, too large for its ring; distil with weight decay"
         )
     return HeadScales(pool, logit + drops + pool, drops + pool)
+
+
+def _largest_logit(config: BertConfig, tensors: Tensors, before: Gain) -> float:
+    """Bound on an element of the output. A pooled row is no longer than those it comes from."""
+    root = math.sqrt(config.hidden_size)
+    if not config.classifies:
+        return float((np.abs(before.gain) * root + np.abs(before.bias)).max())
+    classifier = Affine.read(tensors, names.CLASSIFIER)
+    return (classifier.after(before) if config.pooling == "mean" else classifier).element(root)
 
 
 def _embedding_row(tensors: Tensors) -> float:
