@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.checkpoints import TEXTS, make_tiny
 from tests.families import CLASSES, HEADS, PAIRS, make_family, tiny_bpe
 from tests.models.secure import Tiny
 
+from veilform.approx import registry
 from veilform.errors import ModelError
 from veilform.models.bert import names
 from veilform.models.bert.config import BertConfig
@@ -22,6 +24,8 @@ from veilform.models.bert.public import PublicPart, export_public
 from veilform.models.bert.stored import StoredTensors
 from veilform.models.bert.validate import check, examine
 from veilform.models.text import TextEncoder
+from veilform.protocol.opening import open_value
+from veilform.values import Additive
 
 CLOSE = 0.02
 SERVED = [
@@ -227,3 +231,23 @@ def test_types_that_the_model_does_not_have_are_not_used(tmp_path: Path) -> None
     two = TextEncoder.from_folder(make_tiny(tmp_path / "two"))
     assert not any(one.encode([PAIRS[0]])[0].types)
     assert any(two.up_to(32).encode([PAIRS[0]])[0].types)
+
+
+# --- Heads ---------------------------------------------------------------------------------------
+
+
+def test_a_head_takes_any_secure_activation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the identity for ReLU: what surrounds the activation is what is tried here."""
+
+    def identity(me, x, plan, checks):  # type: ignore[no-untyped-def]
+        opened = yield from open_value(me, x, plan.bits)
+        return Additive(me.opened_share(opened), plan.bits)
+
+    entry = dataclasses.replace(registry.ENTRIES["relu"], plain=lambda x: x, secure=identity)
+    monkeypatch.setattr(registry, "ENTRIES", {**registry.ENTRIES, "relu": entry})
+    tiny = Tiny.load(make_family(tmp_path, "distilbert", calibrated=True))
+    out = tiny.run([*TEXTS[:2], PAIRS[0]], 64)
+    assert out.flag == 0
+    assert out.error < CLOSE, f"off by {out.error}"

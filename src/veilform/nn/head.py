@@ -15,9 +15,6 @@ from veilform.protocol.truncate import drop
 from veilform.ring import constant
 from veilform.values import Additive, Array, Opened, Preshared, Weight
 
-ACTIVATIONS = ("tanh",)
-"""Those that a [CLS] pooling's dense layer may be followed by."""
-
 
 def mean_pool(me: Party, x: Preshared, weights: Opened, bits: int) -> Protocol[Preshared]:
     """(B, 1, D): the client's weights (B, S, 1) times the rows, summed; scales add up.

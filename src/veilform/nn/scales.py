@@ -208,6 +208,7 @@ class Scales(msgspec.Struct, frozen=True):
     Attributes:
         input: bits of the ring in which the client's rows enter.
         embedding: if it is private.
+        pooler: of a [CLS] pooling with tanh; dense: with any other activation.
     """
 
     length: int
@@ -216,6 +217,7 @@ class Scales(msgspec.Struct, frozen=True):
     head: HeadScales
     embedding: NormScales | None = None
     pooler: PoolerScales | None = None
+    dense: FeedForwardScales | None = None
 
     @property
     def mask(self) -> int:

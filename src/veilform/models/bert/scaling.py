@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from veilform.approx import registry
-from veilform.approx.entry import Activation, Attention
+from veilform.approx.entry import Activation, Attention, Reach
 from veilform.errors import ModelError
 from veilform.models.bert import names
 from veilform.models.bert.bounds import SLACK, Affine, Gain, LayerBounds, Tensors, layer_bounds
@@ -132,11 +132,15 @@ def _plan(
         except ModelError as error:
             raise ModelError(f"layer {i}: {error}") from None
         room = layers[-1].feedforward_norm.output
-    pooler = _pooler(config, tensors, calibration, last_gain, room)
     head = _head(config, tensors, last_gain, room)
+    pooler = dense = None
+    if config.pooling == "cls" and config.head_act == "tanh":
+        pooler = _pooler(config, tensors, calibration, last_gain, room)
+    elif config.pooling == "cls":
+        dense = _dense(config, tensors, last_gain, room, head)
     # What leaves a layer norm needs no more bits than what follows.
     needed = [max(layer.attention.qkv, layer.attention.projected) for layer in layers]
-    needed.append(head.ring if pooler is None else pooler.ring)
+    needed.append(pooler.ring if pooler else dense.inner + WEIGHT if dense else head.ring)
     layers = [
         msgspec.structs.replace(
             layer, feedforward_norm=msgspec.structs.replace(layer.feedforward_norm, output=after)
@@ -146,7 +150,7 @@ def _plan(
     if embedding:
         embedding = msgspec.structs.replace(embedding, output=needed[0])
     entry = embedding.ring if embedding else needed[0]
-    return Scales(length, entry, tuple(layers), head, embedding, pooler)
+    return Scales(length, entry, tuple(layers), head, embedding, pooler, dense)
 
 
 def _layer(
@@ -376,9 +380,9 @@ def _at(norm: NormScales, config: BertConfig, row: float, scale: int) -> NormSca
 
 def _pooler(
     config: BertConfig, tensors: Tensors, calibration: Calibration, before: Gain, room: int
-) -> PoolerScales | None:
-    if config.pooling != "cls" or calibration.pooler is None:
-        return None
+) -> PoolerScales:
+    if calibration.pooler is None:
+        raise ModelError("the calibration has no range of the pooler; calibrate again")
     unit = 2.0 ** (HIDDEN + WEIGHT)
     largest = max(abs(calibration.pooler.low), abs(calibration.pooler.high))
     _, reach = _widened(Range(0.0, largest))
@@ -402,13 +406,43 @@ def _head(config: BertConfig, tensors: Tensors, before: Gain, room: int) -> Head
     return HeadScales(pool, logit + drops + pool, drops + pool)
 
 
+def _dense(
+    config: BertConfig, tensors: Tensors, before: Gain, room: int, head: HeadScales
+) -> FeedForwardScales:
+    """A [CLS] pooling's dense layer and activation, up to the classifier."""
+    activation = registry.activation(config.head_act)
+    element = SLACK * _dense_reach(config, tensors, before).element
+    inner = _bits(element) + HIDDEN + SIGN + activation.room
+    output = max(head.ring, inner)
+    if inner + WEIGHT > room or output + (activation.degree - 1) * HIDDEN > WORD:
+        raise ModelError(
+            f"the head's dense layer may reach {element:.3g}, too large for any ring; distil with "
+            "weight decay"
+        )
+    return FeedForwardScales(_bits(element), inner, HIDDEN, CLASSIFIER, output)
+
+
+def _dense_reach(config: BertConfig, tensors: Tensors, before: Gain) -> Reach:
+    root = math.sqrt(config.hidden_size)
+    dense = Affine.read(tensors, names.POOLER).after(before)
+    return Reach(dense.element(root), dense.length(root))
+
+
 def _largest_logit(config: BertConfig, tensors: Tensors, before: Gain) -> float:
-    """Bound on an element of the output. A pooled row is no longer than those it comes from."""
+    """Bound on an element of the output.
+
+    A mean row is no longer than those it comes from; the tanh of any row no longer than they.
+    """
     root = math.sqrt(config.hidden_size)
     if not config.classifies:
         return float((np.abs(before.gain) * root + np.abs(before.bias)).max())
     classifier = Affine.read(tensors, names.CLASSIFIER)
-    return (classifier.after(before) if config.pooling == "mean" else classifier).element(root)
+    if config.pooling == "mean":
+        return classifier.after(before).element(root)
+    if config.head_act == "tanh":
+        return classifier.element(root)
+    activation = registry.activation(config.head_act)
+    return classifier.element(activation.reach(_dense_reach(config, tensors, before)).length)
 
 
 def _embedding_row(tensors: Tensors) -> float:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from veilform.approx import registry
 from veilform.approx.entry import Masking
-from veilform.masks import Heads
+from veilform.masks import Heads, Row
 from veilform.models.bert.config import BertConfig
 from veilform.nn.attention import AttentionWeights, attend
 from veilform.nn.feedforward import activate
@@ -195,8 +195,12 @@ class SecureBert:
 
         me.begin("head")
         pooled: Preshared
-        if self.config.pooling == "cls":
-            assert self.scales.pooler is not None
+        if self.scales.dense is not None:
+            pooled = yield from activate(
+                me, x.view(Row(0)), weight("pooler"), bias("pooler"),
+                registry.activation(self.config.head_act), self.scales.dense, checks,
+            )  # fmt: skip
+        elif self.scales.pooler is not None:
             pooled = yield from first_token_pool(
                 me, x, weight("pooler"), bias("pooler"), self.scales.pooler, head.ring, checks
             )

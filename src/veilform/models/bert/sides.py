@@ -107,6 +107,9 @@ class Side:
             attention = registry.attention(self.config.attention(i))
             yield from activation.constants(elementwise(layer.feedforward))
             yield from attention.constants(scored(layer.attention))
+        if scales.dense is not None:
+            activation = registry.activation(self.config.head_act)
+            yield from activation.constants(elementwise(scales.dense))
 
 
 def _tables(scales: Scales) -> Iterator[Table]:
