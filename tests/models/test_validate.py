@@ -84,8 +84,11 @@ def test_any_config_is_parsed_or_refused(overrides: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"architectures": ["BertModel"]}, "architecture 'BertModel' is not supported"),
-        ({"model_type": "roberta"}, "model_type 'roberta' is not supported"),
+        ({"architectures": ["BertForMaskedLM"]}, "architecture 'BertForMaskedLM' is not supported"),
+        (
+            {"model_type": "mpnet"},
+            "model_type 'mpnet' is not supported; supported: 'bert', 'roberta'",
+        ),
         ({"pooling": "cls"}, "pools by 'mean', but pooling is 'cls'"),
         ({"pooling": "max"}, "pools by 'mean', but pooling is 'max'"),
         ({"position_embedding_type": "relative_key"}, "'relative_key' is not 'absolute'"),

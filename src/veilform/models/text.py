@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import AnyStr, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,15 +191,15 @@ class TextEncoder:
         return TokenBatch(ids_BS, mask_BS, types_BS)
 
 
-def split_pair(line: Text, number: int) -> Pair:
-    """The two texts of a file's line, parted by one tab; InputError if it has none, or more.
-
-    ``number`` counts the lines that are not blank.
-    """
-    parts = line.split("\t") if isinstance(line, str) else line.split(b"\t")
-    if len(parts) != 2:
-        raise InputError(f"text {number} is no pair; write two texts with one tab between them")
-    return parts[0], parts[1]
+def split_pairs(lines: Sequence[AnyStr], tab: AnyStr) -> list[tuple[AnyStr, AnyStr]]:
+    """The two texts of each line; InputError for a line with no ``tab``, or more than one."""
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        parts = line.split(tab)
+        if len(parts) != 2:
+            raise InputError(f"text {number} is no pair; write two texts with one tab between them")
+        pairs.append((parts[0], parts[1]))
+    return pairs
 
 
 def _parts(text: object, number: int) -> list[str]:
