@@ -120,9 +120,28 @@ def test_classify(veilform: Run, remote: list[object], tmp_path: Path) -> None:
     assert out.count("ATIVE") + out.count("ITIVE") >= 2
 
 
+def test_classify_pairs(veilform: Run, remote: list[object], tmp_path: Path) -> None:
+    file = tmp_path / "pairs"
+    file.write_text("a good film\tdull\n", encoding="utf-8")
+    for given in (
+        ["--text", "a good film", "--text-pair", "dull", "--json"],
+        ["--file", file, "--pairs", "--json"],
+    ):
+        code, out, err = veilform("classify", *remote, *given)
+        assert (code, err) == (0, "")
+        (row,) = json.loads(out)
+        assert (row["text"], row["text_pair"]) == ("a good film", "dull")
+    code, out, _ = veilform("classify", *remote, "--file", file, "--pairs")
+    assert code == 0
+    assert "good" in out
+
+
 @pytest.mark.parametrize(
     ("texts", "why"),
     [
+        (["--text", "a", "--text", "b", "--text-pair", "c"], "1 second texts for 2"),
+        (["--text", "a", "--pairs"], "text 1 is no pair"),
+        (["--text", "a", "--text-pair", " "], "text 1 is empty"),
         (["--text", ""], "text 1 is empty"),
         (["--text", " \t"], "text 1 is empty"),
         (["--text", "good " * 40], "the limit is 32. Shorten it or split it"),

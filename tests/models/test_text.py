@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.checkpoints import TEXTS, make_tiny, tiny_tokenizer
 
 from veilform.errors import InputError, ModelError
-from veilform.models.text import BUCKETS, TextEncoder, Tokens, bucket
+from veilform.models.text import BUCKETS, TextEncoder, Tokens, bucket, split_pairs
 
 ENCODER = TextEncoder(tiny_tokenizer(), 64, types=2)
 
@@ -105,6 +105,24 @@ def test_pad(lengths: list[int]) -> None:
         assert (row[mask == 0] == 0).all()
         assert (np.diff(mask) <= 0).all()
     assert not batch.types.any()
+
+
+def test_pairs_of_a_file_s_lines() -> None:
+    assert split_pairs(["a b\tc", "d\te "], "\t") == [("a b", "c"), ("d", "e ")]
+    assert split_pairs([b"a\tb"], b"\t") == [(b"a", b"b")]
+    for line in ("alone", "a\tb\tc"):
+        with pytest.raises(InputError, match="text 2 is no pair"):
+            split_pairs(["a\tb", line], "\t")
+
+
+def test_a_pair_may_fill_the_model_and_no_more() -> None:
+    (tokens_,) = ENCODER.encode([("good " * 30, "bad " * 31)])
+    assert len(tokens_) == 64
+    assert sum(tokens_.types) == 32
+    with pytest.raises(InputError, match="text 1 has 65 tokens, the limit is 64"):
+        ENCODER.encode([("good " * 30, "bad " * 32)])
+    assert "good" not in repr(tokens_)
+    assert "ids" not in repr(tokens_)
 
 
 def test_pad_refuses_none_and_too_long() -> None:
