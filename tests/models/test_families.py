@@ -24,16 +24,9 @@ from veilform.models.bert.public import PublicPart, export_public
 from veilform.models.bert.stored import StoredTensors
 from veilform.models.bert.validate import check, examine
 from veilform.models.text import TextEncoder
-from veilform.protocol.opening import open_value
-from veilform.values import Additive
 
 CLOSE = 0.02
-SERVED = [
-    (family, head)
-    for family in CLASSES
-    for head in HEADS
-    if (family, head) != ("distilbert", HEADS[0])
-]
+SERVED = [(family, head) for family in CLASSES for head in HEADS]
 
 
 @pytest.mark.parametrize(("family", "head"), SERVED)
@@ -126,7 +119,11 @@ def test_config_keys_are_told_in_the_family_s_own_names(tmp_path: Path) -> None:
     assert any("activation 'gelu_new' has no secure protocol" in line for line in examine(folder))
 
 
-def test_what_distilbert_s_head_lacks(tmp_path: Path) -> None:
+def test_a_head_whose_activation_has_no_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = dataclasses.replace(registry.ENTRIES["relu"], secure=None)
+    monkeypatch.setattr(registry, "ENTRIES", {**registry.ENTRIES, "relu": entry})
     (only,) = examine(make_family(tmp_path, "distilbert"))
     assert "DistilBertForSequenceClassification has 'relu' in its head" in only
     assert "DistilBertMeanPoolForSequenceClassification" in only
@@ -231,23 +228,3 @@ def test_types_that_the_model_does_not_have_are_not_used(tmp_path: Path) -> None
     two = TextEncoder.from_folder(make_tiny(tmp_path / "two"))
     assert not any(one.encode([PAIRS[0]])[0].types)
     assert any(two.up_to(32).encode([PAIRS[0]])[0].types)
-
-
-# --- Heads ---------------------------------------------------------------------------------------
-
-
-def test_a_head_takes_any_secure_activation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the identity for ReLU: what surrounds the activation is what is tried here."""
-
-    def identity(me, x, plan, checks):  # type: ignore[no-untyped-def]
-        opened = yield from open_value(me, x, plan.bits)
-        return Additive(me.opened_share(opened), plan.bits)
-
-    entry = dataclasses.replace(registry.ENTRIES["relu"], plain=lambda x: x, secure=identity)
-    monkeypatch.setattr(registry, "ENTRIES", {**registry.ENTRIES, "relu": entry})
-    tiny = Tiny.load(make_family(tmp_path, "distilbert", calibrated=True))
-    out = tiny.run([*TEXTS[:2], PAIRS[0]], 64)
-    assert out.flag == 0
-    assert out.error < CLOSE, f"off by {out.error}"

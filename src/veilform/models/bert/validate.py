@@ -129,9 +129,7 @@ def _functions(config: BertConfig) -> Iterator[str]:
                     f"{config.family.key(key)} {name!r} has no secure protocol; distil the model "
                     f"to {stand_in!r} first (docs/distillation.md)"
                 )
-    in_head = registry.activation(config.head_act)
-    # BERT's tanh has a table of its own.
-    if config.pooling == "cls" and config.head_act != "tanh" and in_head.secure is None:
+    if config.pooling == "cls" and registry.activation(config.head_act).secure is None:
         yield (
             f"{config.architecture} has {config.head_act!r} in its head, which has no secure "
             f"protocol; distil it to {config.family.classes}MeanPoolForSequenceClassification"
