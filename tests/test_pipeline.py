@@ -16,7 +16,7 @@ from tests.serve.deployment import is_running
 from veilform.errors import InputError, ModelError, RangeError, VeilformError
 from veilform.models.bert.config import BertConfig
 from veilform.models.bert.sides import ServerSide, Shape
-from veilform.models.text import TextEncoder
+from veilform.models.text import TextEncoder, bucket
 from veilform.pipeline import SecureClassifier, pipeline
 from veilform.plan.cost import Report
 from veilform.roles import CLIENT, SERVER
@@ -146,6 +146,12 @@ def test_sentence_vectors(tmp_path: Path) -> None:
     expected = plain(list(TEXTS[:2]))
     with pipeline("feature-extraction", folder) as embedder:
         vectors = embedder(list(TEXTS[:2]))
+        cost = embedder.last_cost
+        assert cost is not None
+        (ids,) = TextEncoder.from_folder(folder).encode(TEXTS[1:2])
+        report = Report(ServerSide(folder).trace(Shape(1, bucket(len(ids)))))
+        assert cost.bytes_client_to_server == report.up_bytes
+        assert cost.bytes_server_to_client == report.down_bytes
     for ours, theirs in zip(vectors, expected, strict=True):
         assert ours.shape == (16,)
         assert np.linalg.norm(ours - theirs) < 1e-2 * np.linalg.norm(theirs)
