@@ -35,7 +35,6 @@ from veilform.nn.scales import (
     HeadScales,
     LayerScales,
     NormScales,
-    PoolerScales,
     Scales,
     Window,
     reciprocal_table,
@@ -133,14 +132,12 @@ def _plan(
             raise ModelError(f"layer {i}: {error}") from None
         room = layers[-1].feedforward_norm.output
     head = _head(config, tensors, last_gain, room)
-    pooler = dense = None
-    if config.pooling == "cls" and config.head_act == "tanh":
-        pooler = _pooler(config, tensors, calibration, last_gain, room)
-    elif config.pooling == "cls":
-        dense = _dense(config, tensors, last_gain, room, head)
+    pooler = None
+    if config.pooling == "cls":
+        pooler = _pooler(config, tensors, last_gain, room, head)
     # What leaves a layer norm needs no more bits than what follows.
     needed = [max(layer.attention.qkv, layer.attention.projected) for layer in layers]
-    needed.append(pooler.ring if pooler else dense.inner + WEIGHT if dense else head.ring)
+    needed.append(pooler.inner + WEIGHT if pooler else head.ring)
     layers = [
         msgspec.structs.replace(
             layer, feedforward_norm=msgspec.structs.replace(layer.feedforward_norm, output=after)
@@ -150,7 +147,7 @@ def _plan(
     if embedding:
         embedding = msgspec.structs.replace(embedding, output=needed[0])
     entry = embedding.ring if embedding else needed[0]
-    return Scales(length, entry, tuple(layers), head, embedding, pooler, dense)
+    return Scales(length, entry, tuple(layers), head, embedding, pooler)
 
 
 def _layer(
@@ -378,21 +375,6 @@ def _at(norm: NormScales, config: BertConfig, row: float, scale: int) -> NormSca
     return msgspec.structs.replace(norm, input=scale, ring=ring, centre_shift=shift)
 
 
-def _pooler(
-    config: BertConfig, tensors: Tensors, calibration: Calibration, before: Gain, room: int
-) -> PoolerScales:
-    if calibration.pooler is None:
-        raise ModelError("the calibration has no range of the pooler; calibrate again")
-    unit = 2.0 ** (HIDDEN + WEIGHT)
-    largest = max(abs(calibration.pooler.low), abs(calibration.pooler.high))
-    _, reach = _widened(Range(0.0, largest))
-    dense = Affine.read(tensors, names.POOLER).after(before)
-    limit = math.ceil(reach * unit)
-    element = SLACK * dense.element(math.sqrt(config.hidden_size)) * unit
-    scales = PoolerScales(limit, 1 << _bits(element + 3 * limit), room, 0)
-    return PoolerScales(limit, scales.bound, room, _shift(scales.table, HIDDEN))
-
-
 def _head(config: BertConfig, tensors: Tensors, before: Gain, room: int) -> HeadScales:
     """The logits before truncation."""
     largest = SLACK * _largest_logit(config, tensors, before)
@@ -406,15 +388,16 @@ def _head(config: BertConfig, tensors: Tensors, before: Gain, room: int) -> Head
     return HeadScales(pool, logit + drops + pool, drops + pool)
 
 
-def _dense(
+def _pooler(
     config: BertConfig, tensors: Tensors, before: Gain, room: int, head: HeadScales
 ) -> FeedForwardScales:
     """A [CLS] pooling's dense layer and activation, up to the classifier."""
     activation = registry.activation(config.head_act)
-    element = SLACK * _dense_reach(config, tensors, before).element
+    element = SLACK * _pooler_reach(config, tensors, before).element
     inner = _bits(element) + HIDDEN + SIGN + activation.room
     output = max(head.ring, inner)
-    if inner + WEIGHT > room or output + (activation.degree - 1) * HIDDEN > WORD:
+    dropped = (activation.degree - 1) * HIDDEN + activation.fine
+    if inner + WEIGHT > room or output + dropped > WORD:
         raise ModelError(
             f"the head's dense layer may reach {element:.3g}, too large for any ring; distil with "
             "weight decay"
@@ -422,27 +405,22 @@ def _dense(
     return FeedForwardScales(_bits(element), inner, HIDDEN, CLASSIFIER, output)
 
 
-def _dense_reach(config: BertConfig, tensors: Tensors, before: Gain) -> Reach:
+def _pooler_reach(config: BertConfig, tensors: Tensors, before: Gain) -> Reach:
     root = math.sqrt(config.hidden_size)
     dense = Affine.read(tensors, names.POOLER).after(before)
     return Reach(dense.element(root), dense.length(root))
 
 
 def _largest_logit(config: BertConfig, tensors: Tensors, before: Gain) -> float:
-    """Bound on an element of the output.
-
-    A mean row is no longer than those it comes from; the tanh of any row no longer than they.
-    """
+    """Bound on an element of the output. A mean row is no longer than those it comes from."""
     root = math.sqrt(config.hidden_size)
     if not config.classifies:
         return float((np.abs(before.gain) * root + np.abs(before.bias)).max())
     classifier = Affine.read(tensors, names.CLASSIFIER)
     if config.pooling == "mean":
         return classifier.after(before).element(root)
-    if config.head_act == "tanh":
-        return classifier.element(root)
-    activation = registry.activation(config.head_act)
-    return classifier.element(activation.reach(_dense_reach(config, tensors, before)).length)
+    pooled = registry.activation(config.head_act).reach(_pooler_reach(config, tensors, before))
+    return classifier.element(min(pooled.length, pooled.element * root))
 
 
 def _embedding_row(tensors: Tensors) -> float:

@@ -16,7 +16,7 @@ from veilform.masks import Heads, Row
 from veilform.models.bert.config import BertConfig
 from veilform.nn.attention import AttentionWeights, attend
 from veilform.nn.feedforward import activate
-from veilform.nn.head import first_token_pool, mean_pool
+from veilform.nn.head import mean_pool
 from veilform.nn.norm import normalise
 from veilform.nn.scales import Scales
 from veilform.protocol.effects import Protocol, together
@@ -195,15 +195,11 @@ class SecureBert:
 
         me.begin("head")
         pooled: Preshared
-        if self.scales.dense is not None:
+        if self.scales.pooler is not None:
             pooled = yield from activate(
                 me, x.view(Row(0)), weight("pooler"), bias("pooler"),
-                registry.activation(self.config.head_act), self.scales.dense, checks,
+                registry.activation(self.config.head_act), self.scales.pooler, checks,
             )  # fmt: skip
-        elif self.scales.pooler is not None:
-            pooled = yield from first_token_pool(
-                me, x, weight("pooler"), bias("pooler"), self.scales.pooler, head.ring, checks
-            )
         else:
             pooled = yield from mean_pool(me, x, pool, head.ring)
         last = "classifier" if self.config.classifies else "output_gain"

@@ -107,9 +107,9 @@ class Side:
             attention = registry.attention(self.config.attention(i))
             yield from activation.constants(elementwise(layer.feedforward))
             yield from attention.constants(scored(layer.attention))
-        if scales.dense is not None:
+        if scales.pooler is not None:
             activation = registry.activation(self.config.head_act)
-            yield from activation.constants(elementwise(scales.dense))
+            yield from activation.constants(elementwise(scales.pooler))
 
 
 def _tables(scales: Scales) -> Iterator[Table]:
@@ -118,7 +118,8 @@ def _tables(scales: Scales) -> Iterator[Table]:
         if division is not None:
             yield division.table(layer.attention.weighted)
         yield from (layer.attention_norm.table, layer.feedforward_norm.table)
-    yield from (part.table for part in (scales.embedding, scales.pooler) if part is not None)
+    if scales.embedding is not None:
+        yield scales.embedding.table
 
 
 class ServerSide(Side):
