@@ -69,6 +69,7 @@ def test_secure_equals_plain(tmp_path: Path, family: str, head: str) -> None:
         assert out.logits.shape == (2, tiny.config.outputs)
         assert out.flag == 0, "a text of the calibration raises the flag"
         assert out.error < CLOSE, f"off by {out.error}"
+        assert out.trace.messages == 16 * tiny.config.num_hidden_layers + 4
 
 
 @pytest.mark.parametrize("family", CLASSES)
