@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.checkpoints import make_tiny
+from tests.families import make_family
 from tests.serve.deployment import Deployment
 
 from veilform.cli import app
@@ -120,9 +121,28 @@ def test_classify(veilform: Run, remote: list[object], tmp_path: Path) -> None:
     assert out.count("ATIVE") + out.count("ITIVE") >= 2
 
 
+def test_classify_pairs(veilform: Run, remote: list[object], tmp_path: Path) -> None:
+    file = tmp_path / "pairs"
+    file.write_text("a good film\tdull\n", encoding="utf-8")
+    for given in (
+        ["--text", "a good film", "--text-pair", "dull", "--json"],
+        ["--file", file, "--pairs", "--json"],
+    ):
+        code, out, err = veilform("classify", *remote, *given)
+        assert (code, err) == (0, "")
+        (row,) = json.loads(out)
+        assert (row["text"], row["text_pair"]) == ("a good film", "dull")
+    code, out, _ = veilform("classify", *remote, "--file", file, "--pairs")
+    assert code == 0
+    assert "good" in out
+
+
 @pytest.mark.parametrize(
     ("texts", "why"),
     [
+        (["--text", "a", "--text", "b", "--text-pair", "c"], "1 second texts for 2"),
+        (["--text", "a", "--pairs"], "text 1 is no pair"),
+        (["--text", "a", "--text-pair", " "], "text 1 is empty"),
         (["--text", ""], "text 1 is empty"),
         (["--text", " \t"], "text 1 is empty"),
         (["--text", "good " * 40], "the limit is 32. Shorten it or split it"),
@@ -209,6 +229,17 @@ def test_calibrate(veilform: Run, tmp_path: Path) -> None:
     assert veilform("calibrate", folder, texts)[0] == 0
     assert veilform("check", folder)[0] == 0
     assert complaint(veilform("calibrate", folder, tmp_path / "none"), 2)
+    assert "text 1 is no pair" in complaint(veilform("calibrate", folder, texts, "--pairs"), 2)
+    texts.write_text("a good film\tit was dull\n\nit was dull\tit was good\n")
+    assert veilform("calibrate", folder, texts, "--pairs")[0] == 0
+    assert '"texts": 2' in (folder / "calibration.json").read_text(encoding="utf-8")
+
+
+def test_check_tells_in_a_family_s_own_names(veilform: Run, tmp_path: Path) -> None:
+    folder = make_family(tmp_path, "distilbert", hidden_act="gelu_new")
+    code, out, _ = veilform("check", folder, "--json")
+    assert code != 0
+    assert "activation 'gelu_new' has no secure protocol" in json.loads(out)["problems"][0]
 
 
 def test_cost(veilform: Run, tiny: Path) -> None:

@@ -10,11 +10,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from tests.checkpoints import TEXTS
+from tests.families import PAIRS, make_family
 from tests.serve.deployment import is_running
 
 from veilform.errors import InputError, ModelError, RangeError, VeilformError
+from veilform.models.bert.config import BertConfig
 from veilform.models.bert.sides import ServerSide, Shape
-from veilform.models.text import TextEncoder
+from veilform.models.text import TextEncoder, bucket
 from veilform.pipeline import SecureClassifier, pipeline
 from veilform.plan.cost import Report
 from veilform.roles import CLIENT, SERVER
@@ -95,7 +97,10 @@ def test_bad_texts_and_a_closed_classifier(tiny: Path) -> None:
 
 def test_arguments_that_cannot_be_used(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="task 'translation' is not known"):
-        pipeline("translation", tiny)
+        pipeline("translation", tiny)  # type: ignore[call-overload]
+    for mode in ("plain", "secure"):
+        with pytest.raises(ModelError, match="is for the task 'text-classification'"):
+            pipeline("feature-extraction", tiny, mode=mode)
     with pytest.raises(InputError, match="mode is 'secure' or 'plain'"):
         pipeline(model=tiny, mode="public")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="all of server, dealer, certificates and stock"):
@@ -113,7 +118,7 @@ def test_a_text_without_an_answer_does_not_end_the_list(tiny: Path) -> None:
     class Client:
         side = SimpleNamespace(
             public=SimpleNamespace(encoder=TextEncoder.from_folder(tiny)),
-            config=SimpleNamespace(labels=("NEGATIVE", "POSITIVE")),
+            config=BertConfig.read(tiny),
         )
 
         def infer(self, batch: object) -> tuple[np.ndarray, None]:
@@ -130,3 +135,52 @@ def test_a_text_without_an_answer_does_not_end_the_list(tiny: Path) -> None:
     with classifier, pytest.raises(RangeError, match="text 2: a value left the range"):
         classifier(["good", "bad", "dull"])
     assert runs == 3
+
+
+def test_sentence_vectors(tmp_path: Path) -> None:
+    folder = make_family(
+        tmp_path, "roberta", "Model", calibrated=True, num_hidden_layers=1,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    plain = pipeline("feature-extraction", folder, mode="plain")
+    expected = plain(list(TEXTS[:2]))
+    with pipeline("feature-extraction", folder) as embedder:
+        vectors = embedder(list(TEXTS[:2]))
+        cost = embedder.last_cost
+        assert cost is not None
+        (ids,) = TextEncoder.from_folder(folder).encode(TEXTS[1:2])
+        report = Report(ServerSide(folder).trace(Shape(1, bucket(len(ids)))))
+        assert cost.bytes_client_to_server == report.up_bytes
+        assert cost.bytes_server_to_client == report.down_bytes
+    for ours, theirs in zip(vectors, expected, strict=True):
+        assert ours.shape == (16,)
+        assert np.linalg.norm(ours - theirs) < 1e-2 * np.linalg.norm(theirs)
+    with pytest.raises(ModelError, match="is for the task 'feature-extraction'"):
+        pipeline(model=folder)
+
+
+@pytest.mark.parametrize("private_embedding", [False, True])
+def test_a_regression_of_pairs(tmp_path: Path, private_embedding: bool) -> None:
+    settings = {"problem_type": "regression", "id2label": {"0": "SIMILARITY"}}
+    folder = make_family(tmp_path, "bert", calibrated=True, num_hidden_layers=1, **settings)
+    pairs = [{"text": first, "text_pair": second} for first, second in PAIRS]
+    expected = pipeline(model=folder, mode="plain")(pairs)
+    swapped = {"text": pairs[0]["text_pair"], "text_pair": pairs[0]["text"]}
+    assert pipeline(model=folder, mode="plain")(swapped) != expected[:1]
+    with pipeline(model=folder, private_embedding=private_embedding) as scorer:
+        for pair, plain in zip(pairs, expected, strict=True):
+            (answer,) = scorer(pair)
+            assert answer["label"] == "SIMILARITY"
+            assert answer["score"] == pytest.approx(plain["score"], abs=2e-2)
+        (alone,) = scorer({"text": "a good film"})
+        assert [alone] != scorer(pairs[0])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"text_pair": "a"}, {"text": "a", "pair": "b"}, {"text": "a", "text_pair": ""},
+     {"text": "a", "text_pair": None}, {"text": "a", "text_pair": "\x00"}, [("a", "b", "c")]],
+)  # fmt: skip
+def test_pairs_that_are_none(tiny: Path, given: Any) -> None:
+    with pytest.raises(InputError, match="text 1"):
+        pipeline(model=tiny, mode="plain")(given)

@@ -7,11 +7,13 @@
 
 from veilform import errors
 from veilform.errors import VeilformError
+from veilform.models.answers import Classified
 from veilform.pipeline import (
     DEFAULT_MODEL,
-    Classified,
     PlainClassifier,
+    PlainEmbedder,
     SecureClassifier,
+    SecureEmbedder,
     pipeline,
 )
 from veilform.serve.client import InferenceCost
@@ -23,7 +25,9 @@ __all__ = [
     "Classified",
     "InferenceCost",
     "PlainClassifier",
+    "PlainEmbedder",
     "SecureClassifier",
+    "SecureEmbedder",
     "VeilformError",
     "__version__",
     "errors",

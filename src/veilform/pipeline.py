@@ -1,22 +1,22 @@
-"""``veilform.pipeline``: a classifier, private or plain, in the manner of Hugging Face."""
+"""``veilform.pipeline``: a model's answers, private or plain, in the manner of Hugging Face."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
-
-import numpy as np
-import numpy.typing as npt
+from typing import Generic, Literal, TypeAlias, TypeVar, overload
 
 from veilform.closing import Closing
 from veilform.correlation.store import StockStore
 from veilform.errors import InputError, ModelError, RangeError
+from veilform.models.answers import CLASSIFICATION, EMBEDDING, TASKS, Classified, Task, Vector
+from veilform.models.bert.config import BertConfig
 from veilform.models.bert.plain import PlainBert
 from veilform.models.bert.sides import ClientSide
 from veilform.models.checkpoint import resolve
-from veilform.models.text import TextEncoder
+from veilform.models.text import Pair as PairOfTexts
+from veilform.models.text import Text, TextEncoder
 from veilform.roles import CLIENT, DEALER, SERVER
 from veilform.serve.address import parse
 from veilform.serve.client import Client, InferenceCost
@@ -30,15 +30,42 @@ DEFAULT_MODEL = "minilm-l6-sentiment"
 Mode = Literal["secure", "plain"]
 
 
-class Classified(TypedDict):
-    """One text's answer, as Hugging Face's pipelines give it."""
+Given: TypeAlias = str | Mapping[str, str]
+"""A text, or a pair as Hugging Face's pipelines take it: {"text": ..., "text_pair": ...}."""
+Texts: TypeAlias = Given | Sequence[Given]
+_Answer = TypeVar("_Answer")
 
-    label: str
-    score: float
+
+@overload
+def pipeline(
+    task: Literal["text-classification"] = ...,
+    model: str | Path = ...,
+    *,
+    mode: Mode = ...,
+    private_embedding: bool = ...,
+    server: str | None = ...,
+    dealer: str | None = ...,
+    certificates: str | Path | None = ...,
+    stock: str | Path | None = ...,
+) -> PlainClassifier | SecureClassifier: ...
+
+
+@overload
+def pipeline(
+    task: Literal["feature-extraction"],
+    model: str | Path,
+    *,
+    mode: Mode = ...,
+    private_embedding: bool = ...,
+    server: str | None = ...,
+    dealer: str | None = ...,
+    certificates: str | Path | None = ...,
+    stock: str | Path | None = ...,
+) -> PlainEmbedder | SecureEmbedder: ...
 
 
 def pipeline(
-    task: str = "text-classification",
+    task: str = CLASSIFICATION.name,
     model: str | Path = DEFAULT_MODEL,
     *,
     mode: Mode = "secure",
@@ -47,11 +74,11 @@ def pipeline(
     dealer: str | None = None,
     certificates: str | Path | None = None,
     stock: str | Path | None = None,
-) -> PlainClassifier | SecureClassifier:
-    """A classifier for ``model``.
+) -> PlainClassifier | SecureClassifier | PlainEmbedder | SecureEmbedder:
+    """A classifier, or with the task "feature-extraction" a sentence embedder, for ``model``.
 
     Args:
-        task: "text-classification".
+        task: "text-classification" or "feature-extraction".
         model: a checkpoint folder, the name of a shipped student, or, with ``server``, the client's
             folder that the server's operator exported.
         mode: "secure" computes privately, between three processes; "plain" computes here, to
@@ -59,7 +86,7 @@ def pipeline(
         private_embedding: look words up under secure computation too; for a model whose embeddings
             are the server's secret. Slower: see docs/threat-model.md.
         server, dealer: host:port of a running service. Without them both are started on this
-            machine, and end with the classifier.
+            machine, and end with the pipeline.
         certificates: folder of this client's certificates, for a running service.
         stock: folder for this client's stock; needed with ``server``.
 
@@ -67,26 +94,28 @@ def pipeline(
         InputError, ModelError: what was asked cannot be done; the text says what to do.
         ConnectionFailed: the service cannot be reached or started.
     """
-    if task != "text-classification":
-        raise InputError(f"the task {task!r} is not known; 'text-classification' is")
+    if task not in TASKS:
+        raise InputError(f"the task {task!r} is not known; {' and '.join(map(repr, TASKS))} are")
     if mode == "plain":
         if any(given is not None for given in (server, dealer, certificates, stock)):
             raise InputError("mode 'plain' takes no server, dealer, certificates or stock")
-        return PlainClassifier(resolve(model))
+        folder = resolve(model)
+        return PlainEmbedder(folder) if task == EMBEDDING.name else PlainClassifier(folder)
     if mode != "secure":
         raise InputError(f"mode is 'secure' or 'plain', not {mode!r}")
+    secure = SecureEmbedder if task == EMBEDDING.name else SecureClassifier
     if server is None and dealer is None:
-        service = LocalService(resolve(model), private_embedding=private_embedding)
+        folder = resolve(model)
+        TASKS[task].require(BertConfig.read(folder))
+        service = LocalService(folder, private_embedding=private_embedding)
         try:
-            return SecureClassifier(service.client(), service)
+            return secure(service.client(), service)
         except BaseException:
             service.close()
             raise
     if server is None or dealer is None or certificates is None or stock is None:
         raise InputError("a running service needs all of server, dealer, certificates and stock")
-    return SecureClassifier(
-        remote_client(Path(model), server, dealer, Path(certificates), Path(stock))
-    )
+    return secure(remote_client(Path(model), server, dealer, Path(certificates), Path(stock)))
 
 
 def remote_client(
@@ -119,51 +148,61 @@ def remote_client(
     )
 
 
-class PlainClassifier(Closing):
-    """The same model in the clear, in this process.
+class _Plain(Closing, Generic[_Answer]):
+    """A model in the clear, in this process.
 
     Attributes:
         last_cost: always None: nothing is sent.
     """
 
     last_cost: InferenceCost | None = None
+    _task: Task[_Answer]
 
     def __init__(self, folder: Path) -> None:
+        """Raises ModelError if the folder's model is broken, or for another task."""
+        self._task.require(BertConfig.read(folder))
         self._model = PlainBert.load(folder)
         self._encoder = TextEncoder.from_folder(folder)
 
-    def __call__(self, texts: str | Sequence[str]) -> list[Classified]:
-        """Label and score of each text.
+    def __call__(self, texts: Texts) -> list[_Answer]:
+        """The answer of each text, or pair of texts: a list of one for one text.
 
         Raises:
             InputError: for a text that is empty or too long.
         """
         answers = []
-        for ids in self._encoder.encode(_as_list(texts)):
-            batch = self._encoder.pad([ids])
-            logits = self._model.forward(batch.ids, batch.mask, batch.types)[0]
-            answers.append(classify(logits, self._model.config.labels))
+        for tokens in self._encoder.encode(_as_list(texts)):
+            batch = self._encoder.pad([tokens])
+            output = self._model.forward(batch.ids, batch.mask, batch.types)[0]
+            answers.append(self._task.answer(output, self._model.config))
         return answers
 
     def close(self) -> None:
         """Nothing to end."""
 
 
-class SecureClassifier(Closing):
-    """The private classifier. Close it, or use it in ``with``, to end the service it started.
+class _Secure(Closing, Generic[_Answer]):
+    """A private model. Close it, or use it in ``with``, to end the service it started.
 
     Attributes:
-        last_cost: of the last text classified.
+        last_cost: of the last text.
     """
 
     last_cost: InferenceCost | None = None
+    _task: Task[_Answer]
 
     def __init__(self, client: Client, service: LocalService | None = None) -> None:
+        """Raises ModelError, and ends the client, if its model is for another task."""
         self._client = client
         self._finish = weakref.finalize(self, _finish, client, service)
+        try:
+            self._task.require(client.side.config)
+        except ModelError:
+            self._finish()
+            raise
 
-    def __call__(self, texts: str | Sequence[str]) -> list[Classified]:
-        """Label and score in [0, 1] of each text: a list of one for one text.
+    def __call__(self, texts: Texts) -> list[_Answer]:
+        """The answer of each text, or pair of texts: a list of one for one text.
 
         All texts are checked before the first is sent; they run one by one.
 
@@ -177,7 +216,7 @@ class SecureClassifier(Closing):
                 raise result
         return [result for result in results if not isinstance(result, RangeError)]
 
-    def each(self, texts: Sequence[str]) -> Iterator[Classified | RangeError]:
+    def each(self, texts: Sequence[Text | PairOfTexts]) -> Iterator[_Answer | RangeError]:
         """The answer of each text as it comes, or the error that says it has none.
 
         All texts run, whatever the answers: how many runs there are must not tell the server.
@@ -188,32 +227,57 @@ class SecureClassifier(Closing):
             ConnectionFailed, ProtocolError, StockError: the run broke off.
         """
         encoder = self._client.side.public.encoder
-        for number, ids in enumerate(encoder.encode(texts), 1):
+        for number, tokens in enumerate(encoder.encode(texts), 1):
             try:
-                logits, self.last_cost = self._client.infer(encoder.pad([ids]))
+                outputs, self.last_cost = self._client.infer(encoder.pad([tokens]))
             except RangeError as error:
                 yield RangeError(f"text {number}: {error}")
                 continue
-            yield classify(logits[0], self._client.side.config.labels)
+            yield self._task.answer(outputs[0], self._client.side.config)
 
     def close(self) -> None:
         """Ends the connections, and the service if this started it."""
         self._finish()
 
 
-def classify(logits: npt.NDArray[np.floating], labels: Sequence[str]) -> Classified:
-    """The likeliest label and its softmax probability."""
-    shifted = np.exp(logits - logits.max())
-    best = int(np.argmax(logits))
-    return {"label": labels[best], "score": float(shifted[best] / shifted.sum())}
+class PlainClassifier(_Plain[Classified]):
+    """Label and score of each text, in the clear, in this process."""
+
+    _task = CLASSIFICATION
 
 
-def _as_list(texts: str | Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        return [texts]
+class SecureClassifier(_Secure[Classified]):
+    """Label and score of each text, privately."""
+
+    _task = CLASSIFICATION
+
+
+class PlainEmbedder(_Plain[Vector]):
+    """The mean of each text's last hidden states (D,), in the clear, in this process."""
+
+    _task = EMBEDDING
+
+
+class SecureEmbedder(_Secure[Vector]):
+    """The mean of each text's last hidden states (D,), privately; not normalised."""
+
+    _task = EMBEDDING
+
+
+def _as_list(texts: Texts) -> list[Text | PairOfTexts]:
+    if isinstance(texts, str | Mapping):
+        texts = [texts]
     if not isinstance(texts, Iterable):
         raise InputError(f"expected a text or a list of texts, not {type(texts).__name__}")
-    return list(texts)
+    return [_as_pair(text, i) for i, text in enumerate(texts, 1)]
+
+
+def _as_pair(text: Given, number: int) -> Text | PairOfTexts:
+    if not isinstance(text, Mapping):
+        return text
+    if text.keys() not in ({"text"}, {"text", "text_pair"}):
+        raise InputError(f"text {number} must have the keys 'text' and, for a pair, 'text_pair'")
+    return (text["text"], text["text_pair"]) if "text_pair" in text else text["text"]
 
 
 def _finish(client: Client, service: LocalService | None) -> None:

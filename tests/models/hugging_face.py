@@ -20,7 +20,13 @@ from tests.models.formula import IDS, MASK, TYPES, VARIANTS, make_formula
 from transformers import BertForSequenceClassification, BertModel
 from transformers.activations import ACT2FN
 from transformers.models.bert import modeling_bert
+from transformers.models.distilbert import modeling_distilbert
+from transformers.models.roberta import modeling_roberta
+from transformers.models.xlm_roberta import modeling_xlm_roberta
 
+from veilform.models.text import TokenBatch
+
+MODELING = (modeling_bert, modeling_roberta, modeling_xlm_roberta, modeling_distilbert)
 REFERENCE = Path(__file__).with_name("reference.json")
 
 
@@ -30,8 +36,9 @@ class Quad(torch.nn.Module):
 
 
 def twoquad_attention(
-    module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float, **_: Any
+    module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float | None = None, **_: Any
 ) -> Any:
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query, key.transpose(2, 3)) * scaling
     squares = (scores + 5) ** 2
     if mask is not None:
@@ -43,14 +50,40 @@ def twoquad_attention(
 @contextmanager
 def student_functions() -> Iterator[None]:
     """Quad and 2Quad in Hugging Face's model code, for as long as the context lasts."""
-    plain = modeling_bert.eager_attention_forward
-    modeling_bert.eager_attention_forward = twoquad_attention
+    plain = [modeling.eager_attention_forward for modeling in MODELING]
+    for modeling in MODELING:
+        modeling.eager_attention_forward = twoquad_attention
     ACT2FN["quad"] = Quad
     try:
         yield
     finally:
-        modeling_bert.eager_attention_forward = plain
+        for modeling, attention in zip(MODELING, plain, strict=True):
+            modeling.eager_attention_forward = attention
         del ACT2FN["quad"]
+
+
+def run_family(folder: Path, batch: TokenBatch) -> Any:
+    """Logits of a checkpoint of any family, or the mean rows of an encoder; in float64.
+
+    Its architecture's own class loads it, and no tensor may be missing or left over.
+    """
+    (architecture,) = json.loads((folder / "config.json").read_text(encoding="utf-8"))[
+        "architectures"
+    ]
+    model, found = getattr(transformers, architecture).from_pretrained(
+        folder, attn_implementation="eager", output_loading_info=True
+    )
+    strange = {n for n in found["missing_keys"] if "pooler" not in n}
+    assert not strange | set(found["unexpected_keys"]), found
+    inputs = {"input_ids": torch.tensor(batch.ids), "attention_mask": torch.tensor(batch.mask)}
+    if "Distil" not in architecture:
+        inputs["token_type_ids"] = torch.tensor(batch.types)
+    with torch.no_grad():
+        out = model.eval().to(torch.float64)(**inputs)
+    if hasattr(out, "logits"):
+        return out.logits.numpy()
+    weight = inputs["attention_mask"][:, :, None]
+    return ((out.last_hidden_state * weight).sum(1) / weight.sum(1)).numpy()
 
 
 def run_teacher(folder: Path, ids: Any, mask: Any, types: Any, dtype: Any) -> dict[str, Any]:

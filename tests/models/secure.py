@@ -23,7 +23,9 @@ from veilform.models.bert.plain import PlainBert
 from veilform.models.bert.public import PublicPart
 from veilform.models.bert.scaling import plan_scales
 from veilform.models.bert.secure import Inputs, SecureBert
-from veilform.models.checkpoint import Checkpoint
+from veilform.models.bert.sides import one_hot
+from veilform.models.bert.stored import StoredTensors
+from veilform.models.text import Pair, Text
 from veilform.nn.scales import HIDDEN, LOGIT, Scales
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT, SERVER, Role
@@ -62,7 +64,7 @@ class Tiny:
     @classmethod
     def load(cls, folder: Path, private: bool = False, calibration: Any = None) -> Tiny:
         public = PublicPart.load(folder)
-        tensors = Checkpoint.open(folder).load(expected_shapes(public.config))
+        tensors = dict(StoredTensors.open(folder, public.config, expected_shapes(public.config)))
         calibration = calibration or Calibration.load(folder)
         return cls(folder, public.config, tensors, public, calibration, private)
 
@@ -71,7 +73,7 @@ class Tiny:
 
     def run(
         self,
-        texts: Sequence[str],
+        texts: Sequence[Text | Pair],
         length: int = 32,
         change: Callable[[Inputs], Inputs] = lambda inputs: inputs,
     ) -> Result:
@@ -103,8 +105,7 @@ class Tiny:
             return (np.rint(2.0**scale / tokens) * batch.mask).astype(np.uint64)[..., None]
 
         if self.private:
-            rows = np.zeros((*batch.ids.shape, self.config.vocab_size), np.uint64)
-            np.put_along_axis(rows, batch.ids[..., None].astype(np.int64), np.uint64(1), axis=2)
+            rows = one_hot(self.config, batch)
         else:
             rows = fixed.encode(self.public.embed(batch.ids, batch.types), HIDDEN)
         mask_bits = scales.layers[0].attention.mask_bits

@@ -136,8 +136,8 @@ def test_joining_row_ranges() -> None:
 
 
 def test_a_model_that_cannot_be_served_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="hidden_act 'gelu'"):
-        calibrate(make_tiny(tmp_path, hidden_act="gelu"), TEXTS)
+    with pytest.raises(ModelError, match="hidden_act 'gelu_new'"):
+        calibrate(make_tiny(tmp_path, hidden_act="gelu_new"), TEXTS)
 
 
 def test_overflow_is_an_error(tmp_path: Path) -> None:

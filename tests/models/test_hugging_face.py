@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.checkpoints import make_tiny
+from tests.checkpoints import TEXTS, make_tiny
+from tests.families import CLASSES, HEADS, PAIRS, make_family
 from tests.models.formula import IDS, MASK, TYPES, VARIANTS, make_formula
 
-from veilform.models.bert import names
-from veilform.models.bert.config import BertConfig
 from veilform.models.bert.plain import PlainBert
-from veilform.models.checkpoint import Checkpoint
 from veilform.models.text import TextEncoder
 
 torch = pytest.importorskip("torch", reason="compares with Hugging Face's torch code")
@@ -62,12 +61,7 @@ def test_minilm() -> None:
     assert spec is not None
     assert spec.origin is not None
     folder = Path(spec.origin).parent / "model"
-    checkpoint = Checkpoint.open(folder)
-    config = BertConfig.parse(checkpoint.config)
-    wanted = set(names.expected_shapes(config)) - {"classifier.weight", "classifier.bias"}
-    loaded = checkpoint.load(name.removeprefix("bert.") for name in wanted)
-    params = {"bert." + name: value for name, value in loaded.items()}
-    model = PlainBert(config, params)
+    model = PlainBert.load(folder)
     encoder = TextEncoder.from_folder(folder)
     texts = ["a good film", "It was NOT a good film; I'd call it dull.", "Très déjà vu! " * 8]
     for group in (texts[:2], texts):
@@ -75,3 +69,27 @@ def test_minilm() -> None:
         theirs = hugging_face.run_encoder(folder, batch.ids, batch.mask)
         ours = model.encode(batch.ids, batch.mask)
         assert np.abs(ours - theirs).max() < 1e-4
+    pairs = encoder.pad(encoder.encode([("a good film", "great"), ("dull", "not a good film")]))
+    mean = hugging_face.run_family(folder, pairs)
+    assert np.abs(model.forward(pairs.ids, pairs.mask, pairs.types) - mean).max() < 1e-4
+
+
+EXACT = {"hidden_act": "gelu", "softmax_act": None}
+
+
+@pytest.mark.parametrize("family", CLASSES)
+@pytest.mark.parametrize("head", [HEADS[0], HEADS[2]])
+@pytest.mark.parametrize("student", [False, True])
+def test_families(tmp_path: Path, family: str, head: str, student: bool) -> None:
+    """Each family's own code, on texts and pairs of several lengths in one padded batch."""
+    from tests.models import hugging_face
+
+    functions: dict[str, object] = {} if student else EXACT
+    labels = {"id2label": {str(i): f"L{i}" for i in range(3)}}
+    folder = make_family(tmp_path, family, head, seed=7, **functions, **labels)
+    encoder = TextEncoder.from_folder(folder)
+    batch = encoder.pad(encoder.encode([*TEXTS, *PAIRS]))
+    ours = PlainBert.load(folder).forward(batch.ids, batch.mask, batch.types)
+    with hugging_face.student_functions() if student else contextlib.nullcontext():
+        theirs = hugging_face.run_family(folder, batch)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)

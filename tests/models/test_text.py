@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 from tests.checkpoints import TEXTS, make_tiny, tiny_tokenizer
 
 from veilform.errors import InputError, ModelError
-from veilform.models.text import BUCKETS, TextEncoder, bucket
+from veilform.models.text import BUCKETS, TextEncoder, Tokens, bucket, split_pairs
 
-ENCODER = TextEncoder(tiny_tokenizer(), 64)
+ENCODER = TextEncoder(tiny_tokenizer(), 64, types=2)
+
+
+def tokens(ids: list[int]) -> Tokens:
+    return Tokens(tuple(ids), (0,) * len(ids))
 
 
 def test_the_ids_are_the_tokenizers(tmp_path: Path) -> None:
     encoder = TextEncoder.from_folder(make_tiny(tmp_path))
-    assert encoder.encode(TEXTS) == [tiny_tokenizer().encode(text).ids for text in TEXTS]
+    assert encoder.encode(TEXTS) == [tokens(tiny_tokenizer().encode(text).ids) for text in TEXTS]
     assert encoder.max_tokens == 64
     assert encoder.vocab_size == 72
     assert encoder.encode([b"a good film"]) == encoder.encode(["a good film"])
@@ -91,30 +95,48 @@ def test_bucket_refuses_what_fits_none() -> None:
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=5))
 def test_pad(lengths: list[int]) -> None:
-    ids = [[2, *[9] * (n - 1)] for n in lengths]
-    batch = ENCODER.pad(ids)
+    texts = [tokens([2, *[9] * (n - 1)]) for n in lengths]
+    batch = ENCODER.pad(texts)
     assert batch.ids.shape == batch.mask.shape == batch.types.shape
-    assert batch.ids.shape == (len(ids), bucket(max(lengths)))
+    assert batch.ids.shape == (len(texts), bucket(max(lengths)))
     assert batch.mask.sum(axis=1).tolist() == lengths
-    for row, mask, tokens in zip(batch.ids, batch.mask, ids, strict=True):
-        assert row[mask == 1].tolist() == tokens
+    for row, mask, text in zip(batch.ids, batch.mask, texts, strict=True):
+        assert row[mask == 1].tolist() == list(text.ids)
         assert (row[mask == 0] == 0).all()
         assert (np.diff(mask) <= 0).all()
     assert not batch.types.any()
+
+
+def test_pairs_of_a_file_s_lines() -> None:
+    assert split_pairs(["a b\tc", "d\te "], "\t") == [("a b", "c"), ("d", "e ")]
+    assert split_pairs([b"a\tb"], b"\t") == [(b"a", b"b")]
+    for line in ("alone", "a\tb\tc"):
+        with pytest.raises(InputError, match="text 2 is no pair"):
+            split_pairs(["a\tb", line], "\t")
+
+
+def test_a_pair_may_fill_the_model_and_no_more() -> None:
+    (tokens_,) = ENCODER.encode([("good " * 30, "bad " * 31)])
+    assert len(tokens_) == 64
+    assert sum(tokens_.types) == 32
+    with pytest.raises(InputError, match="text 1 has 65 tokens, the limit is 64"):
+        ENCODER.encode([("good " * 30, "bad " * 32)])
+    assert "good" not in repr(tokens_)
+    assert "ids" not in repr(tokens_)
 
 
 def test_pad_refuses_none_and_too_long() -> None:
     with pytest.raises(InputError, match="no text"):
         ENCODER.pad([])
     with pytest.raises(InputError, match="65 tokens are over the limit of 64"):
-        ENCODER.pad([[1] * 65])
+        ENCODER.pad([tokens([1] * 65)])
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.text(max_size=60) | st.binary(max_size=60))
 def test_any_text_is_encoded_or_refused(text: str | bytes) -> None:
     try:
-        ids = ENCODER.encode([text])[0]
+        ids = ENCODER.encode([text])[0].ids
     except InputError:
         return
     assert ids[0] == 2
@@ -144,5 +166,5 @@ def test_a_tokenizer_of_another_family(tmp_path: Path) -> None:
     folder = make_tiny(tmp_path)
     stored = (folder / "tokenizer.json").read_text(encoding="utf-8")
     (folder / "tokenizer.json").write_text(stored.replace("[CLS]", "<s>"), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"has no \[CLS\]"):
+    with pytest.raises(ModelError, match=r"neither \[CLS\], \[SEP\], \[PAD\] nor <s>, </s>, <pad>"):
         TextEncoder.from_folder(folder)

@@ -84,22 +84,25 @@ def test_any_config_is_parsed_or_refused(overrides: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"architectures": ["BertModel"]}, "architecture 'BertModel' is not supported"),
-        ({"model_type": "roberta"}, "model_type 'roberta' is not supported"),
+        ({"architectures": ["BertForMaskedLM"]}, "architecture 'BertForMaskedLM' is not supported"),
+        (
+            {"model_type": "mpnet"},
+            "model_type 'mpnet' is not supported; supported: 'bert', 'roberta'",
+        ),
         ({"pooling": "cls"}, "pools by 'mean', but pooling is 'cls'"),
         ({"pooling": "max"}, "pools by 'mean', but pooling is 'max'"),
         ({"position_embedding_type": "relative_key"}, "'relative_key' is not 'absolute'"),
         ({"is_decoder": True}, "is_decoder"),
         ({"add_cross_attention": True}, "cross-attention is not supported"),
         (
-            {"hidden_act": "gelu"},
-            "hidden_act 'gelu' has no secure protocol; distil the model to 'quad' first "
+            {"hidden_act": "gelu_new"},
+            "hidden_act 'gelu_new' has no secure protocol; distil the model to 'quad' first "
             "(docs/distillation.md)",
         ),
         ({"hidden_act": "2quad"}, "hidden_act '2quad' has no secure protocol"),
         (
-            {"softmax_act": None},
-            "softmax_act 'softmax' has no secure protocol; distil the model to '2quad'",
+            {"softmax_act": "sparsemax"},
+            "softmax_act 'sparsemax' has no secure protocol; distil the model to '2quad'",
         ),
         ({"softmax_act": "what"}, "softmax_act 'what' has no secure protocol"),
         ({"num_attention_heads": 3}, "not a multiple"),
@@ -127,7 +130,7 @@ def test_no_tokenizer() -> None:
 
 
 def test_all_reasons_at_once(tmp_path: Path) -> None:
-    config = tiny_config(hidden_act="gelu", softmax_act=None, is_decoder=True)
+    config = tiny_config(hidden_act="gelu_new", softmax_act="sparsemax", is_decoder=True)
     tensors = dict(tiny_tensors(config))
     del tensors["bert.encoder.layer.1.output.dense.bias"]
     tensors["classifier.weight"] = np.ones((2, 5), np.float32)
@@ -142,8 +145,8 @@ def test_all_reasons_at_once(tmp_path: Path) -> None:
     for reason in (
         "has no tokenizer.json",
         "is_decoder",
-        "hidden_act 'gelu'",
-        "softmax_act 'softmax'",
+        "hidden_act 'gelu_new'",
+        "softmax_act 'sparsemax'",
         "missing tensor bert.encoder.layer.1.output.dense.bias of shape (16,)",
         "tensor classifier.weight has shape (2, 5), expected (2, 16)",
         "tensor bert.encoder.layer.0.adapter.weight has no place",
@@ -155,13 +158,13 @@ def test_all_reasons_at_once(tmp_path: Path) -> None:
 
 
 def test_broken_parts_are_listed_together(tmp_path: Path) -> None:
-    folder = make_tiny(tmp_path, hidden_act="gelu")
+    folder = make_tiny(tmp_path, hidden_act="gelu_new")
     (folder / "model.safetensors").write_bytes(b"")
     (folder / "tokenizer.json").write_bytes(b"{}")
     text = "\n".join(examine(folder))
     assert "model.safetensors is not sound" in text
     assert "tokenizer.json is not a tokenizer" in text
-    assert "hidden_act 'gelu'" in text
+    assert "hidden_act 'gelu_new'" in text
     (folder / "config.json").write_bytes(b"no")
     assert sum("config.json" in line for line in examine(folder)) == 1
     assert examine(tmp_path / "absent") == [f"there is no folder {str(tmp_path / 'absent')!r}"]

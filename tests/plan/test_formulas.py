@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.families import make_family
 
 import veilform
 from veilform.drive.trace import Trace, trace
@@ -94,8 +95,8 @@ def feedforward(f: FeedForwardScales, n: int, d: int, inner: int) -> Cost:
     )
 
 
-def ends(x: Scales, batch: int, d: int, labels: int, bits: int) -> Cost:
-    """Input, mean pooling, classifier, checked reveal."""
+def ends(x: Scales, batch: int, d: int, labels: int, bits: int, classifier: bool = True) -> Cost:
+    """Input, mean pooling, classifier (or the last gain, ``labels`` being d), checked reveal."""
     n, h = batch * x.length, x.head.ring
     index, key = w(bits), 17 * bits + 16
     pooling = 2 * n * d
@@ -106,7 +107,7 @@ def ends(x: Scales, batch: int, d: int, labels: int, bits: int) -> Cost:
         dealt_server=batch * (d * w(h) + labels * (w(h) + key)),
         correction=batch * labels * w(h),
         client_multiply_adds=pooling,
-        server_multiply_adds=pooling + batch * d * labels,
+        server_multiply_adds=pooling + batch * d * labels * classifier,
     )
 
 
@@ -123,8 +124,8 @@ def by_formula(net: SecureBert) -> Cost:
             norm(x.feedforward_norm, n, d),
         ]
         checks += rows + 2 * n
-    labels = len(config.labels)
-    return plus(*layers, ends(scales, net.batch, d, labels, checks.bit_length()))
+    last = ends(scales, net.batch, d, config.outputs, checks.bit_length(), config.classifies)
+    return plus(*layers, last)
 
 
 def example(side: ServerSide) -> SecureBert:
@@ -168,6 +169,12 @@ def test_the_shipped_student(side: ServerSide, batch: int, length: int) -> None:
     if (batch, length) == (1, 64):
         for total in (found.total.up, found.total.down):
             assert written(total), f"docs/protocols.md does not say {total:,} bytes"
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_sentence_vectors(tmp_path: Path, batch: int) -> None:
+    side = ServerSide(make_family(tmp_path, "roberta", "Model", calibrated=True))
+    check(SecureBert(side.config, side.scales.at(32), batch))
 
 
 def test_the_example(side: ServerSide) -> None:

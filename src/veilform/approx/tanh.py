@@ -15,7 +15,8 @@ def tanh(x: FloatArray) -> FloatArray:
     return namespace(x).tanh(x)
 
 
-CURVE = CurvedActivation(tanh, 4.0, left=(-1.0, 0.0), right=(1.0, 0.0))
+CURVE = CurvedActivation(tanh, 4.5, left=(-1.0, 0.0), right=(1.0, 0.0), error=2.0**-11, fine=11)
+"""Finer than others: a head has one row of it a text, and its logits come right after."""
 
 ENTRY = Activation(
     "tanh",

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +40,10 @@ ServerAt = Annotated[str, typer.Option("--server", help="host:port of the server
 DealerAt = Annotated[str, typer.Option("--dealer", help="host:port of the dealer.")]
 ClientStock = Annotated[
     Path, typer.Option("--stock", help="Folder for this client's stock; kept private.")
+]
+Pairs = Annotated[
+    bool,
+    typer.Option("--pairs", help="Each line of the file is a pair: two texts, a tab between them."),
 ]
 LinkName = Annotated[
     str,
@@ -158,6 +162,25 @@ def read_texts(texts: list[str] | None, file: Path | None) -> list[str]:
     if not kept:
         raise InputError(f"there is no text in {file}")
     return kept
+
+
+def paired(
+    texts: list[str], seconds: list[str] | None, in_lines: bool
+) -> Sequence[str | tuple[str, str]]:
+    """``texts``, each with its second text if there are any, or split in two at a tab.
+
+    Raises:
+        InputError: there are not as many seconds as texts, or a line is no pair.
+    """
+    from veilform.models.text import split_pairs
+
+    if in_lines:
+        return split_pairs(texts, "\t")
+    if not seconds:
+        return texts
+    if len(seconds) != len(texts):
+        raise InputError(f"{len(seconds)} second texts for {len(texts)}; give one for each --text")
+    return list(zip(texts, seconds, strict=True))
 
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from veilform.commands import console
-from veilform.commands.console import Json, Model
+from veilform.commands.console import Json, Model, Pairs
 from veilform.errors import InputError
 
 
@@ -94,16 +95,19 @@ def check(model: Model, as_json: Json = False) -> None:
 def calibrate(
     folder: Annotated[Path, typer.Argument(help="A checkpoint folder of your own.")],
     texts: Annotated[Path, typer.Argument(help="A file of typical texts, one a line.")],
+    pairs: Pairs = False,
 ) -> None:
     """Measure the ranges of a model's wires on typical texts, and keep them in calibration.json."""
     from veilform.models.bert.calibrate import calibrate as measure
     from veilform.models.bert.calibrate import read_texts
+    from veilform.models.text import split_pairs
 
     lines = read_texts(texts)
+    given: Sequence[bytes | tuple[bytes, bytes]] = split_pairs(lines, b"\t") if pairs else lines
     with Progress(console=console.err, disable=not console.err.is_terminal) as progress:
         task = progress.add_task("calibrating", total=len(lines))
         result = measure(
-            folder, lines, progress=lambda done, total: progress.update(task, completed=done)
+            folder, given, progress=lambda done, total: progress.update(task, completed=done)
         )
     try:
         result.save(folder)

@@ -18,6 +18,7 @@ from veilform.commands.console import (
     LinkName,
     Listen,
     Model,
+    Pairs,
     Public,
     ServerAt,
 )
@@ -143,15 +144,19 @@ def classify(
     text: Annotated[
         list[str] | None, typer.Option(help="A text; may be given more than once.")
     ] = None,
+    text_pair: Annotated[
+        list[str] | None, typer.Option(help="The second text of a pair; one for each --text.")
+    ] = None,
     file: Annotated[
         Path | None, typer.Option(help="A file with one text a line; - for stdin.")
     ] = None,
+    pairs: Pairs = False,
     as_json: Json = False,
 ) -> None:
     """Classify texts privately against a running service. The texts never leave this machine."""
     from veilform.pipeline import SecureClassifier, remote_client
 
-    texts = console.read_texts(text, file)
+    texts = console.paired(console.read_texts(text, file), text_pair, pairs)
     rows, refused = [], []
     with (
         console.step("connecting", as_json) as tell,
@@ -164,8 +169,9 @@ def classify(
                 refused.append(answer)
                 continue
             assert classifier.last_cost is not None
-            row = {"text": texts[number - 1], **answer, "cost": classifier.last_cost._asdict()}
-            rows.append(row)
+            rows.append(
+                {**_named(texts[number - 1]), **answer, "cost": classifier.last_cost._asdict()}
+            )
     if as_json:
         console.print_json(rows)
     else:
@@ -174,12 +180,17 @@ def classify(
         raise refused[0]
 
 
+def _named(text: str | tuple[str, str]) -> dict[str, str]:
+    return {"text": text} if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
+
+
 def _show(rows: list[dict[str, Any]]) -> None:
     table = Table("text", "label", "score", "online s", "offline s")
     for row in rows:
         cost = row["cost"]
+        text = " | ".join(row[key] for key in ("text", "text_pair") if key in row)
         table.add_row(
-            escape(str(row["text"])), escape(str(row["label"])), f"{row['score']:.3f}",
+            escape(text), escape(str(row["label"])), f"{row['score']:.3f}",
             f"{cost['online_seconds']:.2f}", f"{cost['offline_seconds']:.2f}",
         )  # fmt: skip
     console.out.print(table)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,10 +69,6 @@ class Checkpoint:
         if missing:
             raise ModelError(f"{_show(self.folder)} is incomplete:\n" + "\n".join(missing))
         return {name: self._load_one(name) for name in wanted}
-
-    def lazily(self) -> Mapping[str, Float32]:
-        """Every tensor in float32, read anew each time it is asked for, and not kept."""
-        return _Lazy(self)
 
     def require(self, expected: Mapping[str, tuple[int, ...]]) -> None:
         """Raise ModelError listing every tensor of ``expected`` that is absent or misshapen."""
@@ -228,17 +224,3 @@ def _other_format(folder: Path) -> str:
 
 def _show(folder: Path) -> str:
     return repr(str(folder))
-
-
-class _Lazy(Mapping[str, Float32]):
-    def __init__(self, source: Checkpoint) -> None:
-        self._source = source
-
-    def __getitem__(self, name: str) -> Float32:
-        return self._source._load_one(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._source.shapes)
-
-    def __len__(self) -> int:
-        return len(self._source.shapes)

@@ -11,7 +11,6 @@ import functools
 import math
 
 import msgspec
-import numpy as np
 
 from veilform.protocol import tables
 
@@ -170,24 +169,6 @@ class LayerScales(msgspec.Struct, frozen=True):
     feedforward_norm: NormScales
 
 
-class PoolerScales(msgspec.Struct, frozen=True):
-    """The [CLS] pooler: tanh on [-limit, limit], in units of the wire.
-
-    ``bound`` holds |input| + 2 limit; ``ring`` are the bits of the input's ring, and ``output``
-    those of the result, once ``shift`` bits are dropped.
-    """
-
-    limit: int
-    bound: int
-    ring: int
-    shift: int
-
-    @property
-    def table(self) -> tables.Table:
-        """tanh of x - 2 limit, x in units of HIDDEN + WEIGHT."""
-        return tanh_table(self.limit, self.bound, self.ring)
-
-
 class HeadScales(msgspec.Struct, frozen=True):
     """Pooling and classifier.
 
@@ -208,6 +189,7 @@ class Scales(msgspec.Struct, frozen=True):
     Attributes:
         input: bits of the ring in which the client's rows enter.
         embedding: if it is private.
+        pooler: of a [CLS] pooling, whose dense layer and activation are a feed-forward block's.
     """
 
     length: int
@@ -215,7 +197,7 @@ class Scales(msgspec.Struct, frozen=True):
     layers: tuple[LayerScales, ...]
     head: HeadScales
     embedding: NormScales | None = None
-    pooler: PoolerScales | None = None
+    pooler: FeedForwardScales | None = None
 
     @property
     def mask(self) -> int:
@@ -246,20 +228,5 @@ def reciprocal_table(window: Window, numerator: int, ring: int) -> tables.Table:
         window.highest,
         window.bound,
         tolerance=RECIPROCAL_TOLERANCE,
-        ring=ring,
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def tanh_table(limit: int, bound: int, ring: int) -> tables.Table:
-    """tanh((x - 2 limit) / 2^(HIDDEN + WEIGHT)) for x in [limit, 3 limit], to an absolute 2^-11."""
-    unit = 2.0 ** -(HIDDEN + WEIGHT)
-    return tables.fit(
-        lambda x: np.tanh((x - 2 * limit) * unit),
-        limit,
-        3 * limit,
-        bound,
-        tolerance=2.0**-11,
-        magnitude=1.0,
         ring=ring,
     )

@@ -28,7 +28,7 @@ from veilform.models.bert.calibration import (
 from veilform.models.bert.embedding import variance
 from veilform.models.bert.plain import PlainBert
 from veilform.models.checkpoint import model_digest
-from veilform.models.text import BUCKETS, TextEncoder, bucket
+from veilform.models.text import BUCKETS, Pair, Text, TextEncoder, TokenBatch, Tokens, bucket
 
 MAX_TEXTS = 1_000_000
 _POSITIONS_A_BATCH = 2048
@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 def calibrate(
     folder: Path,
-    texts: Sequence[str | bytes],
+    texts: Sequence[Text | Pair],
     buckets: Sequence[int] = BUCKETS,
     progress: Progress = lambda done, total: None,
 ) -> Calibration:
@@ -57,16 +57,16 @@ def calibrate(
     encoder = TextEncoder.from_folder(folder)
     model = PlainBert.load(folder)
     recorder = _Recorder(model)
-    by_bucket: defaultdict[int, list[list[int]]] = defaultdict(list)
+    by_bucket: defaultdict[int, list[Tokens]] = defaultdict(list)
     usable = encoder.lengths(buckets)
-    for ids in encoder.encode(texts, buckets):
-        by_bucket[bucket(len(ids), usable)].append(ids)
+    for tokens in encoder.encode(texts, buckets):
+        by_bucket[bucket(len(tokens), usable)].append(tokens)
     done = 0
     for length, group in sorted(by_bucket.items()):
         size = max(1, _POSITIONS_A_BATCH // length)
         for start in range(0, len(group), size):
             batch = encoder.pad(group[start : start + size], usable)
-            recorder.run(batch.ids, batch.mask)
+            recorder.run(batch)
             done += len(batch.ids)
             progress(done, len(texts))
     return recorder.result(model_digest(folder), len(texts), tuple(sorted(by_bucket)))
@@ -83,10 +83,10 @@ class _Recorder:
         self._mask_BS: NDArray[np.bool_] = np.zeros((0, 0), np.bool_)
         self._v_BSD: FloatArray = np.zeros((0, 0, 0), np.float32)
 
-    def run(self, ids_BS: NDArray[np.int64], mask_BS: NDArray[np.int64]) -> None:
-        self._mask_BS = mask_BS != 0
+    def run(self, batch: TokenBatch) -> None:
+        self._mask_BS = batch.mask != 0
         with np.errstate(all="ignore"):  # an overflow is reported by _magnitude
-            self._model.forward(ids_BS, mask_BS, observe=self._observe)
+            self._model.forward(batch.ids, batch.mask, batch.types, observe=self._observe)
 
     def result(self, digest: str, texts: int, buckets: tuple[int, ...]) -> Calibration:
         return Calibration(

@@ -90,14 +90,18 @@ def _embedding(tensors: Tensors, scales: Scales) -> Iterator[tuple[str, Real, in
     words, positions, types = (
         np.asarray(tensors[n], np.float64) for n in (names.WORDS, names.POSITIONS, names.TYPES)
     )
-    yield "words", words, WORDS
-    yield "+words", positions[: scales.length] + types[0], WORDS
+    yield "words", np.concatenate([words, types]), WORDS
+    yield "+words", positions[: scales.length], WORDS
 
 
 def _head(
     config: BertConfig, tensors: Tensors, before: Gain, pool: int
 ) -> Iterator[tuple[str, Real, int]]:
     pooled = HIDDEN + pool
+    if not config.classifies:
+        yield "output_gain", before.gain, CLASSIFIER
+        yield "+output_gain", before.bias, pooled + CLASSIFIER
+        return
     classifier = Affine.read(tensors, names.CLASSIFIER)
     if config.pooling == "cls":
         pooler = Affine.read(tensors, names.POOLER).after(before)

@@ -1,18 +1,19 @@
-"""What matters of a BERT checkpoint's config.json."""
+"""What matters of a checkpoint's config.json, whatever its family calls it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from pathlib import Path
+from typing import TypeGuard, TypeVar
 
 import msgspec
 
 from veilform.errors import ModelError
+from veilform.models.bert.family import BERT, FAMILIES, Family, Head
+from veilform.models.checkpoint import read_config
 
 CLS_CLASSIFIER = "BertForSequenceClassification"
 MEAN_CLASSIFIER = "BertMeanPoolForSequenceClassification"
-ARCHITECTURES = {CLS_CLASSIFIER: "cls", MEAN_CLASSIFIER: "mean"}
-"""Supported architectures, each with its pooling: tanh(dense(first token)), or the mean token."""
 
 MAX_SIZE = 1 << 31
 _MAX_LABELS = 10_000
@@ -20,7 +21,16 @@ _T = TypeVar("_T")
 
 
 class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes and choices of one model. It may be one that cannot be served: see validate.py."""
+    """Sizes and choices of one model. It may be one that cannot be served: see validate.py.
+
+    Attributes:
+        max_position_embeddings: positions that a text can take.
+        first_position: rows of the stored position table before the first token's.
+        type_vocab_size: 1 where a family knows no token types.
+        head_act: activation of the "cls" pooling's dense layer.
+        classifies: whether a classifier follows the pooling; if not, there are no labels.
+        problem_type: Hugging Face's: how logits are meant.
+    """
 
     architecture: str
     model_type: str
@@ -38,6 +48,10 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
     layer_softmax_acts: tuple[str, ...]
     pooling: str
     labels: tuple[str, ...]
+    first_position: int = 0
+    head_act: str = "tanh"
+    classifies: bool = True
+    problem_type: str | None = None
     position_embedding_type: str = "absolute"
     is_decoder: bool = False
     add_cross_attention: bool = False
@@ -54,6 +68,21 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
     def attention(self, layer: int) -> str:
         """The name of what turns a layer's scores into weights."""
         return self.layer_softmax_acts[layer] if self.layer_softmax_acts else self.softmax_act
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that one text's output has."""
+        return len(self.labels) if self.classifies else self.hidden_size
+
+    @property
+    def family(self) -> Family:
+        """Whose names its folder uses."""
+        return FAMILIES.get(self.model_type, BERT)
+
+    @classmethod
+    def read(cls, folder: Path) -> BertConfig:
+        """That of a folder; ModelError if it is missing, broken, or as for ``parse``."""
+        return cls.parse(read_config(folder))
 
     @classmethod
     def parse(cls, raw: Mapping[str, object]) -> BertConfig:
@@ -72,23 +101,29 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Like ``parse``, but return the problems; the config is None if there are any."""
         reader = _Reader(raw)
         architecture = reader.architecture()
+        head = reader.family.architectures.get(architecture, Head("cls"))
+        first_position = reader.first_position()
         config = cls(
             architecture=architecture,
-            model_type=reader.text("model_type", "bert"),
+            model_type=reader.text("model_type", BERT.model_type),
             vocab_size=reader.size("vocab_size"),
             hidden_size=reader.size("hidden_size"),
             num_hidden_layers=reader.size("num_hidden_layers"),
             num_attention_heads=reader.size("num_attention_heads"),
             intermediate_size=reader.size("intermediate_size"),
-            max_position_embeddings=reader.size("max_position_embeddings"),
+            max_position_embeddings=reader.size("max_position_embeddings", first_position),
             type_vocab_size=reader.size("type_vocab_size"),
             layer_norm_eps=reader.number("layer_norm_eps", 1e-12),
             hidden_act=reader.text("hidden_act", "gelu"),
             softmax_act=reader.text("softmax_act", "softmax"),
             layer_hidden_acts=reader.names("layer_hidden_acts"),
             layer_softmax_acts=reader.names("layer_softmax_acts"),
-            pooling=reader.text("pooling", ARCHITECTURES.get(architecture, "cls")),
-            labels=reader.labels(),
+            pooling=reader.text("pooling", head.pooling),
+            labels=reader.labels() if head.classifies else (),
+            first_position=first_position,
+            head_act=reader.family.head_act,
+            classifies=head.classifies,
+            problem_type=reader.text("problem_type", "") or None,
             position_embedding_type=reader.text("position_embedding_type", "absolute"),
             is_decoder=reader.flag("is_decoder"),
             add_cross_attention=reader.flag("add_cross_attention"),
@@ -100,33 +135,36 @@ class _Reader:
     """Reads typed fields, and collects problems instead of stopping at the first."""
 
     def __init__(self, raw: Mapping[str, object]) -> None:
+        model_type = raw.get("model_type")
+        self.family = FAMILIES.get(model_type, BERT) if isinstance(model_type, str) else BERT
         self._raw = raw
         self.problems: list[str] = []
 
-    def size(self, key: str) -> int:
-        value = self._raw.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_SIZE:
-            return value
-        return self._bad(key, value, "a whole number above zero", 1)
+    def size(self, key: str, beyond: int = 0) -> int:
+        """A whole number, less ``beyond``, which must leave something."""
+        value = self._get(key)
+        if _is_whole(value) and beyond < value < MAX_SIZE:
+            return value - beyond
+        return self._bad(key, value, f"a whole number above {beyond or 'zero'}", 1)
 
     def number(self, key: str, default: float) -> float:
-        value = self._raw.get(key, default)
+        value = self._get(key, default)
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
         return self._bad(key, value, "a number", default)
 
     def text(self, key: str, default: str) -> str:
-        value = self._raw.get(key)
+        value = self._get(key)
         if value is None:
             return default
         return value if isinstance(value, str) else self._bad(key, value, "text", default)
 
     def names(self, key: str) -> tuple[str, ...]:
         """One name a layer; none if all layers are alike."""
-        value = self._raw.get(key)
+        value = self._get(key)
         if value is None:
             return ()
-        layers = self._raw.get("num_hidden_layers")
+        layers = self._get("num_hidden_layers")
         if isinstance(value, list) and len(value) == layers:
             found = tuple(name for name in value if isinstance(name, str))
             if len(found) == layers:
@@ -134,8 +172,16 @@ class _Reader:
         return self._bad(key, value, "a list of one name a layer", ())
 
     def flag(self, key: str) -> bool:
-        value = self._raw.get(key, False)
+        value = self._get(key, False)
         return value if isinstance(value, bool) else self._bad(key, value, "true or false", False)
+
+    def first_position(self) -> int:
+        if not self.family.positions_after_padding:
+            return 0
+        value = self._get("pad_token_id", 1)
+        if _is_whole(value) and 0 <= value < MAX_SIZE:
+            return value + 1
+        return self._bad("pad_token_id", value, "a whole number", 0)
 
     def architecture(self) -> str:
         value = self._raw.get("architectures")
@@ -157,10 +203,18 @@ class _Reader:
         what = 'names under "0", "1", ... without a gap'
         return self._bad("id2label", value, what, ())
 
+    def _get(self, key: str, default: object = None) -> object:
+        return self.family.fixed.get(key, self._raw.get(self.family.key(key), default))
+
     def _bad(self, key: str, value: object, expected: str, stand_in: _T) -> _T:
-        found = "is missing" if key not in self._raw else f"is {_shorten(value)}"
-        self.problems.append(f"{key} {found}; expected {expected}")
+        own = self.family.key(key)
+        found = "is missing" if own not in self._raw else f"is {_shorten(value)}"
+        self.problems.append(f"{own} {found}; expected {expected}")
         return stand_in
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _shorten(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The tensors of a BERT checkpoint, by Hugging Face's names."""
+"""The tensors of a model by BERT's names in Hugging Face, which stand for every family's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ WORDS = EMBEDDINGS + "word_embeddings.weight"
 POSITIONS = EMBEDDINGS + "position_embeddings.weight"
 TYPES = EMBEDDINGS + "token_type_embeddings.weight"
 EMBEDDING_NORM = EMBEDDINGS + "LayerNorm"
-PUBLIC = (WORDS, POSITIONS, TYPES, EMBEDDING_NORM + ".weight", EMBEDDING_NORM + ".bias")
-"""What a client may hold: a student keeps the published checkpoint's embeddings frozen."""
-
 POOLER = "bert.pooler.dense"
 CLASSIFIER = "classifier"
 
@@ -31,7 +28,7 @@ def layer(index: int, part: str) -> str:
 
 
 def embedding_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each public tensor."""
+    """What a client may hold: a student keeps the published checkpoint's embeddings frozen."""
     hidden = config.hidden_size
     return {
         WORDS: (config.vocab_size, hidden),
@@ -64,13 +61,6 @@ def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
         norm(layer(i, OUT_NORM))
     if config.pooling == "cls":
         dense(POOLER, hidden, hidden)
-    dense(CLASSIFIER, len(config.labels), hidden)
+    if config.classifies:
+        dense(CLASSIFIER, config.outputs, hidden)
     return shapes
-
-
-def is_ignorable(name: str) -> bool:
-    """Whether a tensor beyond the expected ones changes nothing.
-
-    Old checkpoints store the position ids 0, 1, 2, ...; a pooler is not used by mean pooling.
-    """
-    return name == EMBEDDINGS + "position_ids" or name.startswith(POOLER + ".")

@@ -1,8 +1,8 @@
-"""The BERT family's forward pass on plain numbers: the oracle of the secure one.
+"""The model's forward pass on plain numbers: the oracle of the secure one.
 
-Shapes: B texts, S tokens, D hidden, H heads, E head size, L labels. Padded positions are computed
-like all others, as they are in the secure run; the mask only keeps them out of the attention's
-keys and of mean pooling.
+Shapes: B texts, S tokens, D hidden, H heads, E head size, L labels (D without a classifier).
+Padded positions are computed like all others, as they are in the secure run; the mask only keeps
+them out of the attention's keys and of mean pooling.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from veilform.errors import ModelError
 from veilform.models.bert import names
 from veilform.models.bert.config import BertConfig
 from veilform.models.bert.embedding import IdArray, Params, embedding_sum, layer_norm
-from veilform.models.checkpoint import Checkpoint
+from veilform.models.bert.stored import StoredTensors
 
 Observe = Callable[[str, FloatArray], None]
 """Called with a wire's name, such as ``layer.0.scores``, and its value."""
@@ -32,13 +32,13 @@ def _ignore(name: str, value: FloatArray) -> None:
 
 @dataclass(frozen=True)
 class PlainBert:
-    """A model in float32 or float64; ``params`` are named as in the checkpoint.
+    """A model in float32 or float64; ``params`` have BERT's names (`names.py`).
 
     Wires that ``observe`` is told, in order. Before the layers: ``embedding_norm_input``. In layer
     i, each under ``layer.<i>.``: q, k, v (B, S, D); scores, weights (B, H, S, S); context,
     attention_output, attention_norm_input, attention_norm (B, S, D); inner, activation (B, S, I);
     feedforward_output, feedforward_norm_input, feedforward_norm (B, S, D). After them: pooler
-    (B, D; before tanh, pooling "cls" only), pooled (B, D), logits (B, L).
+    (B, D; before its activation, pooling "cls" only), pooled (B, D), logits (B, L).
     """
 
     config: BertConfig
@@ -52,8 +52,7 @@ class PlainBert:
             ModelError: it is broken, tensors are missing or misshapen (all are listed), or it
                 names an unknown activation or attention.
         """
-        checkpoint = Checkpoint.open(folder)
-        config = BertConfig.parse(checkpoint.config)
+        config = BertConfig.read(folder)
         for i in range(config.num_hidden_layers):
             registry.activation(config.activation(i))
             registry.attention(config.attention(i))
@@ -62,10 +61,8 @@ class PlainBert:
                 f"hidden_size {config.hidden_size} must be a multiple of num_attention_heads "
                 f"{config.num_attention_heads}, and pooling 'mean' or 'cls', not {config.pooling!r}"
             )
-        expected = names.expected_shapes(config)
-        checkpoint.require(expected)
-        loaded = checkpoint.load(expected)
-        return cls(config, {name: value.astype(dtype) for name, value in loaded.items()})
+        stored = StoredTensors.open(folder, config, names.expected_shapes(config))
+        return cls(config, {name: value.astype(dtype) for name, value in stored.items()})
 
     def forward(
         self,
@@ -74,10 +71,14 @@ class PlainBert:
         types_BS: IdArray | None = None,
         observe: Observe = _ignore,
     ) -> FloatArray:
-        """Logits (B, L) of padded token ids; ``mask_BS`` is one at tokens and zero at padding."""
+        """Logits (B, L) of padded token ids; ``mask_BS`` is one at tokens and zero at padding.
+
+        Without a classifier they are the pooled rows.
+        """
         hidden_BSD = self.encode(ids_BS, mask_BS, types_BS, observe)
-        pooled_BD = self.pool(hidden_BSD, mask_BS, observe)
-        logits_BL = self._dense(pooled_BD, names.CLASSIFIER)
+        logits_BL = self.pool(hidden_BSD, mask_BS, observe)
+        if self.config.classifies:
+            logits_BL = self._dense(logits_BL, names.CLASSIFIER)
         observe("logits", logits_BL)
         return logits_BL
 
@@ -100,14 +101,14 @@ class PlainBert:
     def pool(
         self, hidden_BSD: FloatArray, mask_BS: MaskArray, observe: Observe = _ignore
     ) -> FloatArray:
-        """One vector a text (B, D): the mean over tokens, or tanh(dense(first token))."""
+        """One vector a text (B, D): the mean over tokens, or activation(dense(first token))."""
         if self.config.pooling == "mean":
             mask_BS1 = mask_BS[:, :, None].astype(hidden_BSD.dtype)
             pooled_BD: FloatArray = (hidden_BSD * mask_BS1).sum(axis=1) / mask_BS1.sum(axis=1)
         else:
             pooler_BD = self._dense(hidden_BSD[:, 0], names.POOLER)
             observe("pooler", pooler_BD)
-            pooled_BD = np.tanh(pooler_BD)
+            pooled_BD = registry.activation(self.config.head_act).plain(pooler_BD)
         observe("pooled", pooled_BD)
         return pooled_BD
 

@@ -24,6 +24,7 @@ from veilform.models import checkpoint
 from veilform.models.bert import names
 from veilform.models.bert.config import BertConfig
 from veilform.models.bert.embedding import IdArray, embedding_sum, layer_norm
+from veilform.models.bert.stored import StoredTensors
 from veilform.models.text import TextEncoder
 
 EMBEDDINGS, MODEL = "embeddings.safetensors", "model.json"
@@ -55,7 +56,7 @@ class PublicPart:
         Raises:
             ModelError: a file is missing or broken, or public tensors are missing or misshapen.
         """
-        config = BertConfig.parse(checkpoint.read_config(folder))
+        config = BertConfig.read(folder)
         tables = {} if _without_embeddings(folder) else _load_tables(folder, config)
         encoder = TextEncoder.from_folder(folder)
         if encoder.vocab_size > config.vocab_size:
@@ -105,10 +106,7 @@ def _without_embeddings(folder: Path) -> bool:
 
 def _load_tables(folder: Path, config: BertConfig) -> Mapping[str, NDArray[np.float32]]:
     weights = EMBEDDINGS if (folder / EMBEDDINGS).is_file() else checkpoint.WEIGHTS
-    source = checkpoint.Checkpoint.open(folder, weights)
-    shapes = names.embedding_shapes(config)
-    source.require(shapes)
-    return source.load(shapes)
+    return dict(StoredTensors.open(folder, config, names.embedding_shapes(config), weights))
 
 
 def export_public(folder: Path, out_dir: Path, embeddings: bool = True) -> None:
@@ -121,8 +119,8 @@ def export_public(folder: Path, out_dir: Path, embeddings: bool = True) -> None:
         ModelError: ``folder`` is no complete checkpoint.
         InputError: ``out_dir`` holds files, or cannot be written.
     """
-    PublicPart.load(folder)
-    source = checkpoint.Checkpoint.open(folder)
+    config = PublicPart.load(folder).config
+    source = StoredTensors.open(folder, config, names.embedding_shapes(config))
     model = _ModelFile(1, checkpoint.model_digest(folder))
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -132,7 +130,7 @@ def export_public(folder: Path, out_dir: Path, embeddings: bool = True) -> None:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, out_dir / name)
         if embeddings:
-            source.export(names.PUBLIC, out_dir / EMBEDDINGS)
+            source.export(out_dir / EMBEDDINGS)
         (out_dir / MODEL).write_bytes(msgspec.json.encode(model) + b"\n")
     except OSError as error:
         raise InputError(f"cannot write to {str(out_dir)!r}: {error.strerror}") from error

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from veilform.approx import registry
-from veilform.approx.entry import LEAST_BOUND, Activation, Attention
+from veilform.approx.entry import LEAST_BOUND, Activation, Attention, Reach
 from veilform.errors import ModelError
 from veilform.models.bert import names
 from veilform.models.bert.bounds import SLACK, Affine, Gain, LayerBounds, Tensors, layer_bounds
@@ -35,7 +35,6 @@ from veilform.nn.scales import (
     HeadScales,
     LayerScales,
     NormScales,
-    PoolerScales,
     Scales,
     Window,
     reciprocal_table,
@@ -132,11 +131,13 @@ def _plan(
         except ModelError as error:
             raise ModelError(f"layer {i}: {error}") from None
         room = layers[-1].feedforward_norm.output
-    pooler = _pooler(config, tensors, calibration, last_gain, room)
     head = _head(config, tensors, last_gain, room)
+    pooler = None
+    if config.pooling == "cls":
+        pooler = _pooler(config, tensors, last_gain, room, head)
     # What leaves a layer norm needs no more bits than what follows.
     needed = [max(layer.attention.qkv, layer.attention.projected) for layer in layers]
-    needed.append(head.ring if pooler is None else pooler.ring)
+    needed.append(pooler.inner + WEIGHT if pooler else head.ring)
     layers = [
         msgspec.structs.replace(
             layer, feedforward_norm=msgspec.structs.replace(layer.feedforward_norm, output=after)
@@ -375,27 +376,9 @@ def _at(norm: NormScales, config: BertConfig, row: float, scale: int) -> NormSca
     return msgspec.structs.replace(norm, input=scale, ring=ring, centre_shift=shift)
 
 
-def _pooler(
-    config: BertConfig, tensors: Tensors, calibration: Calibration, before: Gain, room: int
-) -> PoolerScales | None:
-    if config.pooling != "cls" or calibration.pooler is None:
-        return None
-    unit = 2.0 ** (HIDDEN + WEIGHT)
-    largest = max(abs(calibration.pooler.low), abs(calibration.pooler.high))
-    _, reach = _widened(Range(0.0, largest))
-    dense = Affine.read(tensors, names.POOLER).after(before)
-    limit = math.ceil(reach * unit)
-    element = SLACK * dense.element(math.sqrt(config.hidden_size)) * unit
-    scales = PoolerScales(limit, 1 << _bits(element + 3 * limit), room, 0)
-    return PoolerScales(limit, scales.bound, room, _shift(scales.table, HIDDEN))
-
-
 def _head(config: BertConfig, tensors: Tensors, before: Gain, room: int) -> HeadScales:
-    """The logits before truncation. A pooled row is no longer than the rows it comes from."""
-    classifier = Affine.read(tensors, names.CLASSIFIER)
-    if config.pooling == "mean":
-        classifier = classifier.after(before)
-    largest = SLACK * classifier.element(math.sqrt(config.hidden_size))
+    """The logits before truncation."""
+    largest = SLACK * _largest_logit(config, tensors, before)
     logit = _bits(largest) + LOGIT + SIGN
     drops = HIDDEN + CLASSIFIER - LOGIT
     pool = 0 if config.pooling == "cls" else min(POOL, room - logit - drops)
@@ -404,6 +387,41 @@ def _head(config: BertConfig, tensors: Tensors, before: Gain, room: int) -> Head
             f"a logit may reach {largest:.3g}, too large for its ring; distil with weight decay"
         )
     return HeadScales(pool, logit + drops + pool, drops + pool)
+
+
+def _pooler(
+    config: BertConfig, tensors: Tensors, before: Gain, room: int, head: HeadScales
+) -> FeedForwardScales:
+    """A [CLS] pooling's dense layer and activation, up to the classifier."""
+    activation = registry.activation(config.head_act)
+    element = SLACK * _pooler_reach(config, tensors, before).element
+    inner = _bits(element) + HIDDEN + SIGN + activation.room
+    output = max(head.ring, inner)
+    dropped = (activation.degree - 1) * HIDDEN + activation.fine
+    if inner + WEIGHT > room or output + dropped > WORD:
+        raise ModelError(
+            f"the head's dense layer may reach {element:.3g}, too large for any ring; distil with "
+            "weight decay"
+        )
+    return FeedForwardScales(_bits(element), inner, HIDDEN, CLASSIFIER, output)
+
+
+def _pooler_reach(config: BertConfig, tensors: Tensors, before: Gain) -> Reach:
+    root = math.sqrt(config.hidden_size)
+    dense = Affine.read(tensors, names.POOLER).after(before)
+    return Reach(dense.element(root), dense.length(root))
+
+
+def _largest_logit(config: BertConfig, tensors: Tensors, before: Gain) -> float:
+    """Bound on an element of the output. A mean row is no longer than those it comes from."""
+    root = math.sqrt(config.hidden_size)
+    if not config.classifies:
+        return float((np.abs(before.gain) * root + np.abs(before.bias)).max())
+    classifier = Affine.read(tensors, names.CLASSIFIER)
+    if config.pooling == "mean":
+        return classifier.after(before).element(root)
+    pooled = registry.activation(config.head_act).reach(_pooler_reach(config, tensors, before))
+    return classifier.element(min(pooled.length, pooled.element * root))
 
 
 def _embedding_row(tensors: Tensors) -> float:

@@ -1,4 +1,4 @@
-"""A BERT-family classifier under secure computation: the program that both parties run.
+"""The model under secure computation: the program that both parties run.
 
 It reads like the model. What the server knows (weights, biases, gains) it holds in
 :class:`ServerWeights`; the client runs the same program with names and shapes alone.
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from veilform.approx import registry
 from veilform.approx.entry import Masking
-from veilform.masks import Heads
+from veilform.masks import Heads, Row
 from veilform.models.bert.config import BertConfig
 from veilform.nn.attention import AttentionWeights, attend
 from veilform.nn.feedforward import activate
-from veilform.nn.head import first_token_pool, mean_pool
+from veilform.nn.head import mean_pool
 from veilform.nn.norm import normalise
 from veilform.nn.scales import Scales
 from veilform.protocol.effects import Protocol, together
@@ -37,8 +37,8 @@ class Inputs(NamedTuple):
     """The client's, as ring elements.
 
     Attributes:
-        rows: (B, S, D) embedded rows at scale HIDDEN, or (B, S, V) one-hot rows for a private
-            embedding.
+        rows: (B, S, D) embedded rows at scale HIDDEN, or (B, S, V + T) for a private embedding:
+            a one at the word and a one at the token type, behind the V words.
         mask: (B, S, 1): round(2^mask_bits / tokens) at tokens, 0 at padding.
         padding: (B, S, 1): 1 at padding, 0 at tokens.
         pool: (B, S, 1): round(2^pool / tokens) at tokens, 0 at padding.
@@ -53,7 +53,7 @@ class Inputs(NamedTuple):
 class Answer(NamedTuple):
     """The client's: logits (B, labels) at scale LOGIT, and whether a value was out of range.
 
-    If one was, the logits are uniform noise.
+    Without a classifier the logits are the pooled rows (B, D). With a flag they are uniform noise.
     """
 
     logits: Array
@@ -71,7 +71,7 @@ class ServerWeights:
 def weight_shapes(config: BertConfig, private_embedding: bool = False) -> dict[str, Shape]:
     """Every weight of the secure program: (in, out), or (out,) for a gain."""
     d, inner = config.hidden_size, config.intermediate_size
-    shapes: dict[str, Shape] = {"words": (config.vocab_size, d)} if private_embedding else {}
+    shapes: dict[str, Shape] = {"words": (row_width(config, True), d)} if private_embedding else {}
     for i in range(config.num_hidden_layers):
         layer = f"layer.{i}."
         shapes[layer + "qkv"] = (d, 3 * d)
@@ -82,8 +82,16 @@ def weight_shapes(config: BertConfig, private_embedding: bool = False) -> dict[s
         shapes[layer + "feedforward_gain"] = (d,)
     if config.pooling == "cls":
         shapes["pooler"] = (d, d)
-    shapes["classifier"] = (d, len(config.labels))
+    # The last layer norm's gain rides in the classifier, or ends the model.
+    shapes.update(
+        {"classifier": (d, config.outputs)} if config.classifies else {"output_gain": (d,)}
+    )
     return shapes
+
+
+def row_width(config: BertConfig, private_embedding: bool) -> int:
+    """Numbers that the client enters for a token: see ``Inputs.rows``."""
+    return config.vocab_size + config.type_vocab_size if private_embedding else config.hidden_size
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ class SecureBert:
     @property
     def input_shape(self) -> Shape:
         """Of ``Inputs.rows``."""
-        width = self.config.vocab_size if self.private_embedding else self.config.hidden_size
+        width = row_width(self.config, self.private_embedding)
         return (self.batch, self.scales.length, width)
 
     def abstract(self, me: Party) -> Protocol[Answer | None]:
@@ -187,16 +195,15 @@ class SecureBert:
 
         me.begin("head")
         pooled: Preshared
-        if self.config.pooling == "cls":
-            assert self.scales.pooler is not None
-            pooled = yield from first_token_pool(
-                me, x, weight("pooler"), bias("pooler"), self.scales.pooler, head.ring, checks
-            )
+        if self.scales.pooler is not None:
+            pooled = yield from activate(
+                me, x.view(Row(0)), weight("pooler"), bias("pooler"),
+                registry.activation(self.config.head_act), self.scales.pooler, checks,
+            )  # fmt: skip
         else:
             pooled = yield from mean_pool(me, x, pool, head.ring)
-        logits = yield from linear(
-            me, [(pooled, weight("classifier"))], head.ring, bias("classifier")
-        )
+        last = "classifier" if self.config.classifies else "output_gain"
+        logits = yield from linear(me, [(pooled, weight(last))], head.ring, bias(last))
         rounded = drop(me, logits, head.shift)
         shown, flag = yield from reveal_checked(me, rounded, checks)
         if shown is None or flag is None:

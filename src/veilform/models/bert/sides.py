@@ -25,7 +25,8 @@ from veilform.models.bert.config import BertConfig
 from veilform.models.bert.names import expected_shapes
 from veilform.models.bert.public import PublicPart, export_public
 from veilform.models.bert.scaling import plan_lengths
-from veilform.models.bert.secure import Inputs, SecureBert, ServerWeights
+from veilform.models.bert.secure import Inputs, SecureBert, ServerWeights, row_width
+from veilform.models.bert.stored import StoredTensors
 from veilform.models.text import BUCKETS, TokenBatch
 from veilform.nn.attention import scored
 from veilform.nn.feedforward import elementwise
@@ -106,6 +107,9 @@ class Side:
             attention = registry.attention(self.config.attention(i))
             yield from activation.constants(elementwise(layer.feedforward))
             yield from attention.constants(scored(layer.attention))
+        if scales.pooler is not None:
+            activation = registry.activation(self.config.head_act)
+            yield from activation.constants(elementwise(scales.pooler))
 
 
 def _tables(scales: Scales) -> Iterator[Table]:
@@ -114,7 +118,8 @@ def _tables(scales: Scales) -> Iterator[Table]:
         if division is not None:
             yield division.table(layer.attention.weighted)
         yield from (layer.attention_norm.table, layer.feedforward_norm.table)
-    yield from (part.table for part in (scales.embedding, scales.pooler) if part is not None)
+    if scales.embedding is not None:
+        yield scales.embedding.table
 
 
 class ServerSide(Side):
@@ -144,7 +149,7 @@ class ServerSide(Side):
             raise ModelError(
                 f"{CALIBRATION} in {folder} was measured on another model; calibrate again"
             )
-        tensors = checkpoint.Checkpoint.open(folder).load(expected_shapes(config))
+        tensors = dict(StoredTensors.open(folder, config, expected_shapes(config)))
         longest = config.max_position_embeddings
         self.calibrated = min(longest, max(calibration.buckets))
         if only_calibrated:
@@ -177,7 +182,7 @@ class ServerSide(Side):
         """
         if checkpoint.model_digest(self.folder) != self.model:
             raise ModelError(f"{self.folder} was changed since it was read; start again")
-        tensors = checkpoint.Checkpoint.open(self.folder).lazily()
+        tensors = StoredTensors.open(self.folder, self.config, expected_shapes(self.config))
         scales = self.scales.lengths[-1]
         for name, is_bias, words in ring_arrays(
             self.config, tensors, scales, self.scales.private_embedding
@@ -226,12 +231,19 @@ class ClientSide(Side):
             return shared.astype(np.uint64)[..., None]
 
         if self.scales.private_embedding:
-            rows = np.zeros((*batch.ids.shape, self.config.vocab_size), np.uint64)
-            np.put_along_axis(rows, batch.ids[..., None], np.uint64(1), axis=2)
+            rows = one_hot(self.config, batch)
         else:
             rows = fixed.encode(self.public.embed(batch.ids, batch.types), HIDDEN)
         padding = (batch.mask == 0).astype(np.uint64)[..., None]
         return Inputs(rows, column(bits), padding, column(scales.head.pool))
+
+
+def one_hot(config: BertConfig, batch: TokenBatch) -> Words:
+    """(B, S, V + T): ``Inputs.rows`` of a private embedding."""
+    rows = np.zeros((*batch.ids.shape, row_width(config, True)), np.uint64)
+    ones = np.stack([batch.ids, config.vocab_size + batch.types], axis=-1)
+    np.put_along_axis(rows, ones, np.uint64(1), axis=2)
+    return rows
 
 
 def publish(server: ServerSide, out_dir: Path) -> None:

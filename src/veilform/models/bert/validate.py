@@ -1,4 +1,4 @@
-"""Every reason why a BERT checkpoint cannot be served privately, all at once."""
+"""Every reason why a checkpoint cannot be served privately, all at once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ from veilform.approx import registry
 from veilform.approx.entry import Activation, Attention
 from veilform.errors import ModelError
 from veilform.models.bert import names
-from veilform.models.bert.config import ARCHITECTURES, BertConfig
-from veilform.models.checkpoint import Checkpoint, read_config, shape_problems
+from veilform.models.bert.config import BertConfig
+from veilform.models.bert.family import FAMILIES
+from veilform.models.bert.stored import Layout
+from veilform.models.checkpoint import (
+    MAX_CONFIG_BYTES,
+    Checkpoint,
+    read_config,
+    read_json,
+    shape_problems,
+)
 from veilform.models.text import TextEncoder
 
 _T = TypeVar("_T")
@@ -33,6 +41,8 @@ LIMITS = {
 MAX_LABELS = 1000
 MIN_POSITIONS = 16
 """The smallest length bucket."""
+POOLING = "1_Pooling/config.json"
+_MODE = "pooling_mode_"
 
 
 def problems(config: BertConfig, shapes: Shapes, tokenizer: TextEncoder | None) -> list[str]:
@@ -61,12 +71,14 @@ def examine(folder: Path) -> list[str]:
 
     raw = attempt(read_config)
     checkpoint = attempt(Checkpoint.open)
-    tokenizer = attempt(TextEncoder.from_folder)
     config, unreadable = BertConfig.examine(raw) if raw is not None else (None, [])
     found += unreadable
+    tokenizer = attempt(TextEncoder.from_folder) if config is not None else None
     if config is not None:
         found += [*_family(config), *_functions(config), *_sizes(config)]
         found += _vocabulary(config, tokenizer) if tokenizer is not None else []
+        if not config.classifies:
+            found += attempt(lambda folder: list(_pooling(folder))) or []
     if config is not None and checkpoint is not None:
         found += [*_tensors(config, checkpoint.shapes), *_values(checkpoint, config)]
     return found
@@ -85,14 +97,18 @@ def check(folder: Path) -> BertConfig:
 
 
 def _family(config: BertConfig) -> Iterator[str]:
-    if config.model_type != "bert":
-        yield f"model_type {config.model_type!r} is not supported; supported: 'bert'"
-    pooling = ARCHITECTURES.get(config.architecture)
-    if pooling is None:
-        supported = ", ".join(ARCHITECTURES)
+    if config.model_type not in FAMILIES:
+        supported = ", ".join(map(repr, FAMILIES))
+        yield f"model_type {config.model_type!r} is not supported; supported: {supported}"
+    known = config.family.architectures
+    wanted = known.get(config.architecture)
+    if wanted is None:
+        supported = ", ".join(known)
         yield f"architecture {config.architecture!r} is not supported; supported: {supported}"
-    elif config.pooling != pooling:
-        yield f"{config.architecture} pools by {pooling!r}, but pooling is {config.pooling!r}"
+    elif config.pooling != wanted.pooling:
+        yield (
+            f"{config.architecture} pools by {wanted.pooling!r}, but pooling is {config.pooling!r}"
+        )
     if config.position_embedding_type != "absolute":
         yield f"position_embedding_type {config.position_embedding_type!r} is not 'absolute'"
     if config.is_decoder:
@@ -110,9 +126,24 @@ def _functions(config: BertConfig) -> Iterator[str]:
             entry = registry.ENTRIES.get(name)
             if not isinstance(entry, kind) or entry.secure is None:
                 yield (
-                    f"{key} {name!r} has no secure protocol; distil the model to {stand_in!r} "
-                    "first (docs/distillation.md)"
+                    f"{config.family.key(key)} {name!r} has no secure protocol; distil the model "
+                    f"to {stand_in!r} first (docs/distillation.md)"
                 )
+    if config.pooling == "cls" and registry.activation(config.head_act).secure is None:
+        yield (
+            f"{config.architecture} has {config.head_act!r} in its head, which has no secure "
+            f"protocol; distil it to {config.family.classes}MeanPoolForSequenceClassification"
+        )
+
+
+def _pooling(folder: Path) -> Iterator[str]:
+    """A sentence-transformers folder says beside the model how it pools."""
+    if not (folder / POOLING).is_file():
+        return
+    modes = read_json(folder, POOLING, MAX_CONFIG_BYTES)
+    chosen = {key for key, value in modes.items() if key.startswith(_MODE) and value is True}
+    if not chosen <= {_MODE + "mean_tokens"}:
+        yield f"{POOLING} asks for {', '.join(sorted(chosen))}; only the mean over tokens is served"
 
 
 def _sizes(config: BertConfig) -> Iterator[str]:
@@ -138,10 +169,11 @@ def _sizes(config: BertConfig) -> Iterator[str]:
 def _tensors(config: BertConfig, shapes: Shapes) -> Iterator[str]:
     if config.num_hidden_layers > LIMITS["num_hidden_layers"]:
         return  # a list of millions of missing tensors helps nobody
-    expected = names.expected_shapes(config)
+    layout = Layout.of(config, shapes)
+    expected = layout.shapes(names.expected_shapes(config))
     yield from shape_problems(shapes, expected)
     for name in shapes:
-        if name not in expected and not names.is_ignorable(name):
+        if name not in expected and not layout.is_ignorable(name):
             yield f"tensor {name} has no place in this architecture"
 
 
@@ -158,7 +190,8 @@ def _vocabulary(config: BertConfig, tokenizer: TextEncoder | None) -> Iterator[s
 def _values(checkpoint: Checkpoint, config: BertConfig) -> Iterator[str]:
     if config.num_hidden_layers > LIMITS["num_hidden_layers"]:
         return
-    expected = names.expected_shapes(config)
+    layout = Layout.of(config, checkpoint.shapes)
+    expected = layout.shapes(names.expected_shapes(config))
     for name in checkpoint.shapes:
         if name not in expected:
             continue
