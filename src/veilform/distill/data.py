@@ -22,14 +22,16 @@ HELD_OUT = 1730
 VALIDATION = 500
 MAX_TOKENS = 64
 SHINGLE = 5
+UNLABELLED = -100
 
 
 @dataclass(frozen=True)
 class Example:
-    """One text with its label (1 positive, 0 negative, -1 unlabelled)."""
+    """One text, or a pair, with its label: a class, a number, or ``UNLABELLED``."""
 
     text: str
-    label: int
+    label: int | float
+    pair: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def labelled_endings(reviews: Sequence[Example], split: Split, limit: int) -> li
 
 def unlabelled_pieces(reviews: Sequence[Example], split: Split) -> list[Example]:
     """Unique unlabelled sentences of reviews, in hash order, for label-free distillation."""
-    pieces = [Example(piece, -1) for r in reviews for piece in review_pieces(r.text)]
+    pieces = [Example(piece, UNLABELLED) for r in reviews for piece in review_pieces(r.text)]
     return without_leaks(unique_sorted(pieces, salt="pieces"), split)
 
 
