@@ -1,28 +1,30 @@
-"""MPCFormer's grid on Rotten Tomatoes: five mixes of functions, three methods, one teacher.
+"""MPCFormer's comparison: mixes of functions by methods, one teacher, on movie reviews.
 
-    python bench/grid.py --teacher FOLDER --out FOLDER
+    python bench/grid.py --out FOLDER                  Rotten Tomatoes: five mixes, three methods
+    python bench/grid.py --out FOLDER --data imdb      IMDb: quad and 2quad, three methods
 
-Writes ``bench/results/grid_rotten_tomatoes.json`` after each cell and goes on where it stopped.
+Every student is kept under the folder, with its curves and model card. The figures of those that
+are there are written to bench/results/grid_DATA.json after each cell. Called again, it goes on
+where it stopped. Two calls, with --only full and --only labels, share the work of two cores best.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
-from transformers import TrainerCallback
+import transformers
+from rich.console import Console
 
-from veilform.distill import data as text
-from veilform.distill.dataset import Collator, Encoded
-from veilform.distill.methods import METHODS, Recipe, make_student
+from veilform.distill import reviews, shipped
+from veilform.distill.methods import METHODS, Recipe
+from veilform.distill.progress import Bar
+from veilform.distill.run import FIGURES, Job, distil, fine_tune
 from veilform.distill.stages import Settings
-from veilform.distill.student import load_model
 
-RESULTS = Path(__file__).parent / "results" / "grid_rotten_tomatoes.json"
+RESULTS = Path(__file__).parent / "results"
 MIXES = (
     ("quad", "2quad"),
     ("gelu", "2quad"),
@@ -30,94 +32,108 @@ MIXES = (
     ("quad", "2relu"),
     ("gelu", "2relu"),
 )
-FIRST = Recipe(stage1_epochs=6, stage2_epochs=1, label_epochs=3)
-OTHERS = Recipe(stage1_epochs=2, stage2_epochs=1, label_epochs=3)
+# Sized for two CPU cores: the hardest mix gets the most epochs.
+RECIPES = {
+    "rotten_tomatoes": (
+        Recipe(stage1_epochs=6, stage2_epochs=1, label_epochs=3),
+        Recipe(stage1_epochs=2, stage2_epochs=1, label_epochs=3),
+    ),
+    "imdb": (Recipe(stage1_epochs=4, stage2_epochs=1, label_epochs=2),),
+}
 PIECES = 6300
+IMDB_TRAIN = 10_000
+TEACHER_EPOCHS = 2
 
 
-class Log(TrainerCallback):
-    """Prints what the Trainer reports, with seconds since the start."""
-
-    def __init__(self) -> None:
-        self.start = time.monotonic()
-
-    def on_log(self, args, state, control, logs=None, **_):  # type: ignore[no-untyped-def]
-        shown = {k: v for k, v in (logs or {}).items() if "per_second" not in k}
-        print(f"{time.monotonic() - self.start:7.0f}s", f"{state.global_step}/{state.max_steps}",
-              " ".join(f"{k}={v:.5g}" for k, v in shown.items() if isinstance(v, int | float)),
-              flush=True)  # fmt: skip
+def cells(data: str) -> list[tuple[str, str, str, Recipe]]:
+    """Activation, attention function, method and recipe of each student."""
+    mixes = MIXES if data == "rotten_tomatoes" else MIXES[:1]
+    recipes = RECIPES[data]
+    return [
+        (act, attention, method, recipes[0] if i == 0 else recipes[-1])
+        for i, (act, attention) in enumerate(mixes)
+        for method in METHODS
+    ]
 
 
-def accuracy(prediction) -> dict[str, float]:  # type: ignore[no-untyped-def]
-    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+def folder_of(out: Path, act: str, attention: str, method: str) -> Path:
+    """Where a cell's student is kept."""
+    return out / f"{act}-{attention}" / method.replace("/", "").replace(" ", "-").replace(",", "")
 
 
-@torch.no_grad()
-def score(model: torch.nn.Module, data: Encoded, collate: Collator) -> float:
-    """Accuracy in float32."""
-    right = 0
-    for start in range(0, len(data), 64):
-        rows = [data[i] for i in range(start, min(start + 64, len(data)))]
-        batch = collate(rows)
-        labels = batch.pop("labels")
-        right += int((model(**batch).logits.argmax(-1) == labels).sum())
-    return right / len(data)
+def collect(data: str, out: Path) -> dict:
+    """Figures of the cells that are finished."""
+    found = []
+    document: dict = {}
+    for act, attention, method, _ in cells(data):
+        path = folder_of(out, act, attention, method) / FIGURES
+        if not path.exists():
+            continue
+        figures = json.loads(path.read_text())
+        student = figures["student"]
+        document = {
+            "data": data,
+            "max_tokens": figures["max_tokens"],
+            "examples": figures["examples"],
+            "teacher": figures["teacher"]["scores"],
+        }
+        found.append(
+            {
+                "act": act,
+                "attention": attention,
+                "method": method,
+                "start": student["start"],
+                "scores": student["scores"],
+                "training_seconds": student["seconds"],
+                "curve": [
+                    {"stage": stage["stage"]["name"], **point}
+                    for stage in student["stages"]
+                    for point in stage["curve"]
+                ],
+            }
+        )
+    return {**document, "cells": found}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--teacher", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", choices=list(RECIPES), default="rotten_tomatoes")
+    parser.add_argument("--teacher", type=Path, help="its folder; without it one is made")
+    parser.add_argument("--only", choices=["full", "labels"], help="only these methods")
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    path = text.dataset_path()
-    split = text.split_sentences(text.read_rows(path, "rotten_tomatoes"))
-    reviews = text.without_leaks(text.read_rows(path, "imdb"), split)
-    pieces = text.unlabelled_pieces(reviews, split)[:PIECES]
-    tokenizer = Tokenizer.from_file(str(options.teacher / "tokenizer.json"))
-    limit = text.MAX_TOKENS
-    labelled = Encoded(tokenizer, split.train, limit)
-    train = Encoded(tokenizer, [*split.train, *pieces], limit)
-    dev = Encoded(tokenizer, split.validation, limit, sort=True)
-    held = Encoded(tokenizer, split.held_out, limit, sort=True)
-    collate = Collator()
-    teacher = load_model(options.teacher)
-    log = Log()
-    results = json.loads(options.results.read_text()) if options.results.exists() else {"cells": []}
-    results["data"] = {"train": len(labelled), "unlabelled": len(pieces), "dev": len(dev),
-                       "held_out": len(held)}  # fmt: skip
-    if "teacher" not in results:
-        results["teacher"] = {"dev": score(teacher, dev, collate),
-                              "held_out": score(teacher, held, collate)}  # fmt: skip
-    print("teacher", results["teacher"], flush=True)
-    done = {(c["act"], c["attention"], c["method"]) for c in results["cells"]}
-    for act, attention in MIXES:
-        for method in METHODS:
-            if (act, attention, method) in done:
-                continue
-            recipe = FIRST if (act, attention) == MIXES[0] else OTHERS
-            name = method.replace("/", "").replace(" ", "-").replace(",", "")
-            folder = options.out / f"{act}-{attention}" / name
-            print("cell", act, attention, method, flush=True)
-            student, figures = make_student(
-                teacher, act, attention, method, recipe, Settings(), train, labelled, dev,
-                collate, accuracy, "accuracy", folder, callbacks=(log,),
-            )  # fmt: skip
-            student.save_pretrained(folder)
-            tokenizer.save(str(folder / "tokenizer.json"))
-            student = load_model(folder)
-            figures["dev"] = score(student, dev, collate)
-            figures["held_out"] = score(student, held, collate)
-            (folder / "training.json").write_text(json.dumps(figures, indent=1) + "\n")
-            print("cell", act, attention, method, "dev", figures["dev"], "held out",
-                  figures["held_out"], "seconds", figures["seconds"], flush=True)  # fmt: skip
-            kept = {k: figures[k] for k in ("act", "attention", "method", "start", "dev",
-                                            "held_out", "seconds")}  # fmt: skip
-            kept["curve"] = [p for s in figures["stages"] for p in s["curve"]]
-            results["cells"].append(kept)
-            options.results.write_text(json.dumps(results, indent=1) + "\n")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    transformers.utils.logging.disable_progress_bar()
+    console, settings = Console(), Settings()
+    bar = Bar(console)
+    longest = reviews.MAX_TOKENS[options.data]
+    if options.data == "imdb":
+        splits = reviews.load("imdb", limit=IMDB_TRAIN)
+    else:
+        splits = reviews.load("rotten_tomatoes", PIECES)
+    teacher = options.teacher or options.out / "teacher"
+    if not (teacher / "config.json").exists():
+        if options.data == "imdb":
+            job = Job(shipped.checkpoint_path(), options.out, max_tokens=longest,
+                      teacher_epochs=TEACHER_EPOCHS, settings=settings)  # fmt: skip
+            fine_tune(job, splits, (bar,))
+        else:
+            shipped.make_teacher(splits, teacher, settings, (bar,))
+    for act, attention, method, recipe in cells(options.data):
+        folder = folder_of(options.out, act, attention, method)
+        skipped = options.only and (method == "full") != (options.only == "full")
+        if skipped or (folder / FIGURES).exists():
+            continue
+        console.print(f"cell {act} {attention} {method}", highlight=False)
+        job = Job(teacher, folder, act, attention, method, max_tokens=longest, recipe=recipe,
+                  settings=settings)  # fmt: skip
+        figures = distil(job, splits, (bar,))
+        console.print(f"cell {act} {attention} {method}: {figures['student']['scores']}")
+        document = json.dumps(collect(options.data, options.out), indent=1)
+        (options.results / f"grid_{options.data}.json").write_text(document + "\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from torch.utils.data import Dataset, Sampler
 
-from veilform.distill.data import Example
+from veilform.distill.examples import Example
 
 
 class Encoded(Dataset):

@@ -52,7 +52,9 @@ def attend(
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = (torch.matmul(query, key.transpose(2, 3)) * scaling).float()
     if mask is None:
-        mask = torch.ones(scores.shape[0], 1, 1, scores.shape[-1], dtype=torch.bool).to(scores.device)
+        mask = torch.ones(scores.shape[0], 1, 1, scores.shape[-1], dtype=torch.bool).to(
+            scores.device
+        )
     if (watcher := getattr(module, "watcher", None)) is not None:
         watcher(scores)
     weights = entry.plain(scores, mask)
@@ -61,7 +63,9 @@ def attend(
     return output.transpose(1, 2).contiguous(), weights
 
 
-def _attention_function(entry: Attention | None) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+def _attention_function(
+    entry: Attention | None,
+) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
     def forward(  # type: ignore[no-untyped-def]
         module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_
     ):

@@ -6,14 +6,14 @@ only.  ``w/o p,d``: random weights, then labels only.  Source: MPCFormer (arXiv 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 
+from veilform.distill import glue
 from veilform.distill.closed_form import applies, start_student
-from veilform.distill.dataset import Collator, Encoded
+from veilform.distill.material import Material
 from veilform.distill.stages import Settings, Stage, run_stage
 from veilform.distill.student import build_model, freeze_embeddings, new_student, student_config
 from veilform.distill.trainer import Weights
@@ -45,14 +45,16 @@ class Recipe:
     ranges: float = RANGES
     patience: int = 0
 
+    def but(self, **changes: float) -> Recipe:
+        """The same with some settings changed."""
+        return replace(self, **changes)
+
     def stages(self, method: str, metric: str) -> list[Stage]:
         """The stages of a method; ``metric`` chooses the best epoch where only labels teach."""
         if method != "full":
             weights = Weights(labels=1.0, ranges=self.ranges)
             return [
-                Stage(
-                    "labels", self.label_epochs, self.label_lr, weights, metric, self.patience
-                )
+                Stage("labels", self.label_epochs, self.label_lr, weights, metric, self.patience)
             ]
         first = Weights(
             embedding=self.hidden / 10, hidden=self.hidden, attention=self.attention,
@@ -62,20 +64,32 @@ class Recipe:
             hidden=self.stage2_hidden, logits=1.0, labels=self.labels, ranges=self.ranges
         )
         stages = [
-            Stage("layers", self.stage1_epochs, self.stage1_lr, first, "loss", self.patience),
-            Stage("logits", self.stage2_epochs, self.stage2_lr, second, "loss", self.patience),
+            Stage(
+                "layers",
+                self.stage1_epochs,
+                self.stage1_lr,
+                first,
+                patience=self.patience,
+                unlabelled=True,
+            ),
+            Stage("logits", self.stage2_epochs, self.stage2_lr, second, patience=self.patience),
         ]
         return [stage for stage in stages if stage.epochs]
 
 
+def paper_recipe(epochs: int) -> Recipe:
+    """MPCFormer's settings for a task whose first stage has that many epochs (section 4.1)."""
+    return Recipe(epochs, glue.STAGE1_LR, glue.STAGE2_EPOCHS, glue.STAGE2_LR)
+
+
 def start(
     teacher: PreTrainedModel,
+    material: Material,
     act: str,
     attention: str,
     method: str,
-    train: Encoded,
-    collator: Collator,
     closed_form: bool,
+    private_embedding: bool,
     seed: int,
 ) -> tuple[PreTrainedModel, str]:
     """The untrained student of a method and what it started from.
@@ -86,45 +100,43 @@ def start(
         set_seed(seed)
         return build_model(student_config(teacher.config, act, attention)), "random"
     student = new_student(teacher, act, attention)
-    freeze_embeddings(student)
+    if not private_embedding:
+        freeze_embeddings(student)
     if method == "full" and closed_form and applies(student):
-        rows = [train[i] for i in range(min(CALIBRATION, len(train)))]
-        batches = [collator(rows[i : i + 64]) for i in range(0, len(rows), 64)]
-        start_student(teacher, student, batches)
+        count = min(CALIBRATION, len(material.labelled))
+        rows = [material.labelled[i] for i in range(count)]
+        start_student(
+            teacher, student, [material.collator(rows[i : i + 64]) for i in range(0, count, 64)]
+        )
         return student, "closed-form"
     return student, "teacher"
 
 
 def make_student(
     teacher: PreTrainedModel,
+    material: Material,
     act: str,
     attention: str,
     method: str,
     recipe: Recipe,
     settings: Settings,
-    train: Encoded,
-    labelled: Encoded,
-    dev: Encoded,
-    collator: Collator,
-    metrics: Callable[..., dict[str, float]],
-    metric: str,
     folder: Path,
     closed_form: bool = True,
+    private_embedding: bool = False,
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> tuple[PreTrainedModel, dict]:
     """Run a method's stages under ``folder``; returns the student (eval mode) and its figures.
 
-    ``train`` may hold unlabelled texts, for stage 1; all other stages see ``labelled``.
+    Stage 1 sees unlabelled texts too; the other stages see what has labels.
     """
     student, began = start(
-        teacher, act, attention, method, labelled, collator, closed_form, settings.seed
+        teacher, material, act, attention, method, closed_form, private_embedding, settings.seed
     )
     figures: dict = {"act": act, "attention": attention, "method": method, "start": began}
     figures["stages"] = []
-    for stage in recipe.stages(method, metric):
+    for stage in recipe.stages(method, material.task.metrics[0]):
         result = run_stage(
-            stage, settings, student, train if stage.name == "layers" else labelled, dev,
-            collator, metrics, folder / stage.name,
+            stage, settings, student, material, folder / stage.name,
             teacher if stage.weights.teacher else None, callbacks,
         )  # fmt: skip
         figures["stages"].append(result)

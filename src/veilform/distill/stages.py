@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,13 +14,14 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
+    PrinterCallback,
     TrainerCallback,
     TrainingArguments,
     set_seed,
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from veilform.distill.dataset import Collator, Encoded
+from veilform.distill.material import Material
 from veilform.distill.trainer import DistilTrainer, Weights
 
 BEST = "best.safetensors"
@@ -34,6 +34,7 @@ class Stage:
 
     Attributes:
         by: the dev metric that the best epoch has; ``loss`` is the least, others the greatest.
+        unlabelled: it learns from texts without labels too.
         patience: epochs without a better one after which the stage stops; 0: never.
     """
 
@@ -43,6 +44,7 @@ class Stage:
     weights: Weights
     by: str = "loss"
     patience: int = 0
+    unlabelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,7 @@ def run_stage(
     stage: Stage,
     settings: Settings,
     model: PreTrainedModel,
-    train: Encoded,
-    dev: Encoded,
-    collator: Collator,
-    metrics: Callable[..., dict[str, float]],
+    material: Material,
     folder: Path,
     teacher: PreTrainedModel | None = None,
     callbacks: tuple[TrainerCallback, ...] = (),
@@ -76,6 +75,7 @@ def run_stage(
     if done.exists():
         model.load_state_dict(load_file(folder / BEST))
         return json.loads(done.read_text())
+    train = material.train if stage.unlabelled else material.labelled
     set_seed(settings.seed)
     steps = math.ceil(len(train) / settings.batch_size) * stage.epochs
     last = get_last_checkpoint(str(folder)) if folder.exists() else None
@@ -107,8 +107,9 @@ def run_stage(
     stops = [EarlyStoppingCallback(stage.patience)] if stage.patience else []
     trainer = DistilTrainer(
         model, TrainingArguments(output_dir=str(folder), **arguments), stage.weights,
-        train, dev, collator, teacher, metrics, [*stops, *callbacks],
+        train, material.dev, material.collator, teacher, material.judge, [*stops, *callbacks],
     )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
     start = time.monotonic()
     trainer.train(resume_from_checkpoint=last)
     trainer.finish()

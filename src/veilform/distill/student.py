@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -26,6 +27,7 @@ from veilform.distill.anatomy import embeddings, layers
 from veilform.distill.functions import PER_LAYER, register
 from veilform.distill.pooled import BertMeanPoolForSequenceClassification
 from veilform.errors import ModelError
+from veilform.models.checkpoint import Checkpoint
 
 register()
 
@@ -59,7 +61,8 @@ def install(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _class(config: PretrainedConfig) -> type:
+def classifier_class(config: PretrainedConfig) -> type:
+    """The class that builds a classifier of this config: stock, or ours with mean pooling."""
     if getattr(config, "pooling", None) == "mean" and config.model_type == "bert":
         return BertMeanPoolForSequenceClassification
     return AutoModelForSequenceClassification
@@ -73,13 +76,27 @@ def load_model(folder: Path | str, **changes: object) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(folder)
     for name, value in changes.items():
         setattr(config, name, value)
-    model = _class(config).from_pretrained(folder, config=config, dtype=torch.float32)
-    return install(model).eval()
+    if not _is_packed(Path(folder)):
+        cls = classifier_class(config)
+        return install(cls.from_pretrained(folder, config=config, dtype=torch.float32)).eval()
+    model = build_model(config)
+    tensors = Checkpoint.open(Path(folder)).load()
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    return model
+
+
+def _is_packed(folder: Path) -> bool:
+    """Whether tensors are stored as int8 rows with scales, as the shipped student's are."""
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        return False
+    with safe_open(path, framework="pt") as file:
+        return any(name.endswith("weight_scale") for name in file.keys())  # noqa: SIM118
 
 
 def build_model(config: PretrainedConfig) -> PreTrainedModel:
     """A randomly initialised classifier, in eval mode."""
-    cls = _class(config)
+    cls = classifier_class(config)
     build = cls.from_config if hasattr(cls, "from_config") else cls
     return install(build(config)).eval()
 

@@ -154,7 +154,8 @@ class DistilTrainer(Trainer):
         return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
 
     def finish(self) -> None:
-        """Takes the watches off both models."""
+        """Takes the watches off both models, and bfloat16 out of the model's forward pass."""
         for watch in (self._watch, self._teacher_watch):
             if watch is not None:
                 watch.remove()
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)

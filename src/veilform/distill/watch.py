@@ -57,7 +57,7 @@ class Watch:
             del parts.attention.watcher
 
     def row_means(self, mask: torch.Tensor) -> list[torch.Tensor | None]:
-        """Per layer, the mean of the denominator's summands, [B, H, T]; None: it divides by none."""
+        """Per layer, the mean of the denominator's summands, [B, H, T]; None: no such sum."""
         found: list[torch.Tensor | None] = []
         keys = mask[:, None, None, :].float()
         for parts, scores in zip(self._parts, self.scores, strict=True):
