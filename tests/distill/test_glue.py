@@ -41,7 +41,8 @@ FILES = {
         "score\n0\tg\tf\t2012\t1\tnone\tnone\ta\tb\t2.25\n",
     },
     "mrpc": {
-        "train": "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t7\t8\tHe said \"so\tHe so\n",
+        "train": "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
+        '1\t7\t8\tHe said "so\tHe so\n',
         "dev": "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n0\t7\t8\tx\ty\n",
     },
     "rte": {

@@ -81,8 +81,8 @@ def test_missing_file_and_wrong_labels(tmp_path):
         tabular.read_splits(two, write(tmp_path, "d.csv", "text,label\na,maybe\n"))
     with pytest.raises(InputError, match="'yes' is no number"):
         tabular.read_splits(two, two, regression=True)
+    nan = write(tmp_path, "nan.csv", "text,label\na,nan\n")
     with pytest.raises(InputError, match="'nan' is no number"):
-        nan = write(tmp_path, "nan.csv", "text,label\na,nan\n")
         tabular.read_splits(nan, nan, regression=True)
 
 

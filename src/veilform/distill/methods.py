@@ -36,7 +36,7 @@ class Recipe:
     stage2_epochs: int = 2
     stage2_lr: float = 5e-5
     label_epochs: int = 3
-    label_lr: float = 1e-4
+    label_lr: float = 5e-5
     hidden: float = 10.0
     attention: float = 0.0
     stage1_logits: float = 1.0
