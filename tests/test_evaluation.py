@@ -20,7 +20,7 @@ EXAMPLES = [Example(text, i % 2) for i, text in enumerate(TEXTS * 2)]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    make_tiny(folder)
+    make_tiny(folder, calibrated=True)
     return folder
 
 

@@ -170,12 +170,15 @@ def evaluate(
     """Score a model on labelled texts, in the clear and, with --private, privately beside it."""
     from veilform.distill import sources
     from veilform.evaluation import Evaluator, compare, held_out
+    from veilform.models.answers import CLASSIFICATION
     from veilform.models.bert.config import BertConfig
-    from veilform.models.checkpoint import read_config, resolve
+    from veilform.models.checkpoint import resolve
 
     folder = resolve(model)
-    labels = BertConfig.parse(read_config(folder)).labels
-    splits = sources.for_model(data, labels if len(labels) > 1 else None, glue_dir)
+    config = BertConfig.read(folder)
+    CLASSIFICATION.require(config)
+    labels = config.labels if len(config.labels) > 1 else None
+    splits = sources.for_model(data, labels, glue_dir)
     examples = held_out(splits)[: count or None]
     evaluator = Evaluator(folder, examples)
     with Progress(console=console.err, disable=as_json or not console.err.is_terminal) as bar:
