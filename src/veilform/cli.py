@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from veilform.commands import bench, console, demo, models, services
+from veilform.commands import bench, console, demo, models, services, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,8 @@ app.command()(demo.demo)
 app.command()(models.cost)
 app.command()(models.check)
 app.command()(models.calibrate)
+app.command()(training.distill)
+app.command()(training.evaluate)
 app.command()(services.certificates)
 app.command()(services.export)
 app.command()(services.dealer)

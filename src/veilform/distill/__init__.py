@@ -1,5 +1,5 @@
-"""Distillation of MPC-friendly Transformer classifiers (needs the ``veilform[train]`` extra).
+"""Distillation of MPC-friendly Transformer classifiers: any teacher, any labelled texts.
 
-``python -m veilform.distill reviews --out DIR`` fine-tunes a BERT-type teacher, distils it into a
-student whose only non-linearities are Quad, 2Quad and LayerNorm, and writes the shipped folder.
+``veilform distill`` is the way in; it runs ``run.distil``. Training needs the ``veilform[train]``
+extra. Reading data (``sources``, ``tabular``, ``glue``, ``reviews``) and ``metrics`` do not.
 """

@@ -1,158 +1,159 @@
-"""BERT classifier with mean pooling, and the Quad / 2Quad functions registered in Transformers.
+"""Students: stock Hugging Face classifiers with functions of the registry installed.
 
-Functions (MPCFormer, arXiv 2211.01452, section 3), for inputs of any shape::
-
-    Quad(x)  = x^2/8 + x/4 + 1/2
-    2Quad(s) = (s_ij + 5)^2 mask_j / sum_k (s_ik + 5)^2 mask_k      (instead of softmax)
-
-The mask multiplies; nothing is ever added to the scores.
+A config names the functions: ``hidden_act`` and ``softmax_act``, or one name for each layer in
+``layer_hidden_acts`` and ``layer_softmax_acts``.  ``Student.from_pretrained`` loads a model and
+installs them; a teacher is loaded in the same way and names none but gelu and softmax.
 """
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
+from safetensors import safe_open
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface, BertConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.activations import ACT2FN
-from transformers.masking_utils import sdpa_mask
-from transformers.modeling_outputs import SequenceClassifierOutput
-from transformers.models.bert.modeling_bert import BertModel, BertPreTrainedModel
 
-SHIFT = 5.0
+from veilform.approx import registry
+from veilform.distill.anatomy import embeddings, layers
+from veilform.distill.functions import PER_LAYER, register
+from veilform.distill.pooled import BertMeanPoolForSequenceClassification
+from veilform.errors import ModelError
+from veilform.models.checkpoint import Checkpoint
 
-
-def quad(x: torch.Tensor) -> torch.Tensor:
-    """Quad(x) = x^2/8 + x/4 + 1/2, element by element."""
-    return torch.addcmul(torch.full((), 0.5, dtype=x.dtype), x, 0.125 * x + 0.25)
-
-
-def two_quad_numerator(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """(s + 5)^2 * mask for scores [B, H, T, T] and a mask that broadcasts to them."""
-    numerator = (scores.float() + SHIFT).square()
-    return numerator if mask is None else numerator * mask
+register()
 
 
-def two_quad(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """2Quad attention weights: the masked (s + 5)^2 divided by its sum over the keys."""
-    numerator = two_quad_numerator(scores, mask)
-    return numerator / numerator.sum(-1, keepdim=True)
+def per_layer(config: PretrainedConfig) -> tuple[list[str], list[str]]:
+    """Names of each layer's activation and attention function.
 
-
-class Quad(nn.Module):
-    """Module form of :func:`quad`, as ``ACT2FN`` expects."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Quad of each element."""
-        return quad(x)
-
-
-def two_quad_attention(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **_: object,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention function for Transformers' registry: query, key, value are [B, H, T, d_head].
-
-    ``attention_mask`` is boolean (True = visible) or None.  When the module has a list
-    ``row_means``, the mean over visible keys of (s + 5)^2, shape [B, H, T], is appended to it.
+    Raises:
+        ModelError: a list of another length than the model has layers.
     """
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
-    numerator = two_quad_numerator(scores, attention_mask)
-    total = numerator.sum(-1, keepdim=True)
-    if (means := getattr(module, "row_means", None)) is not None:
-        count = scores.shape[-1] if attention_mask is None else attention_mask.sum(-1)
-        means.append(total.squeeze(-1) / count)
-    weights = nn.functional.dropout(numerator / total, p=dropout, training=module.training)
-    output = torch.matmul(weights.to(value.dtype), value)
-    return output.transpose(1, 2).contiguous(), weights
+    count = config.num_hidden_layers
+    act = getattr(config, "hidden_act", None) or getattr(config, "activation", "gelu")
+    acts = getattr(config, "layer_hidden_acts", None) or [act] * count
+    attention = getattr(config, "softmax_act", None) or "softmax"
+    attentions = getattr(config, "layer_softmax_acts", None) or [attention] * count
+    for name, names in (("layer_hidden_acts", acts), ("layer_softmax_acts", attentions)):
+        if len(names) != count:
+            raise ModelError(f"{name} has {len(names)} names for {count} layers: give one each")
+    return list(acts), list(attentions)
 
 
-ACT2FN["quad"] = Quad
-AttentionInterface.register("2quad", two_quad_attention)
-AttentionMaskInterface.register("2quad", sdpa_mask)
+def install(model: PreTrainedModel) -> PreTrainedModel:
+    """Put the functions that the model's config names into its layers; returns the model."""
+    acts, attentions = per_layer(model.config)
+    for parts, act, attention in zip(layers(model), acts, attentions, strict=True):
+        parts.attention.attention_entry = registry.attention(attention)
+        if act not in ACT2FN:
+            registry.activation(act)
+        setattr(parts.ffn_owner, parts.activation, ACT2FN[act])
+    model.set_attn_implementation(PER_LAYER)
+    return model
 
 
-class BertMeanPoolForSequenceClassification(BertPreTrainedModel):
-    """BertModel without pooler, mean over the attention mask, one linear classifier.
+def classifier_class(config: PretrainedConfig) -> type:
+    """The class that builds a classifier of this config: stock, or ours with mean pooling."""
+    if getattr(config, "pooling", None) == "mean" and config.model_type == "bert":
+        return BertMeanPoolForSequenceClassification
+    return AutoModelForSequenceClassification
 
-    ``config.softmax_act`` ("softmax" or "2quad") selects the attention function and
-    ``config.hidden_act`` ("gelu" or "quad") the FFN activation.
+
+def load_model(folder: Path | str, **changes: object) -> PreTrainedModel:
+    """A classifier from a folder in Hugging Face's format, float32, in eval mode.
+
+    ``changes`` are keys of the config to set before.
     """
-
-    config_class = BertConfig
-
-    def __init__(self, config: BertConfig) -> None:
-        softmax_act = getattr(config, "softmax_act", "softmax")
-        if softmax_act not in ("softmax", "2quad"):
-            raise ValueError(f"unknown softmax_act {softmax_act!r}")
-        config._attn_implementation = "2quad" if softmax_act == "2quad" else "sdpa"
-        super().__init__(config)
-        self.num_labels = config.num_labels
-        self.bert = BertModel(config, add_pooling_layer=False)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_hidden_states: bool = False,
-        **_: object,
-    ) -> SequenceClassifierOutput:
-        """Logits [B, labels] for ``input_ids`` and ``attention_mask`` of shape [B, T]."""
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        out = self.bert(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            output_hidden_states=output_hidden_states,
-        )
-        hidden = out.last_hidden_state.float()
-        weight = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        pooled = (hidden * weight).sum(1) / weight.sum(1)
-        logits = self.classifier(pooled)
-        loss = None
-        if labels is not None:
-            loss = nn.functional.cross_entropy(logits.float(), labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=out.hidden_states)
+    config = AutoConfig.from_pretrained(folder)
+    for name, value in changes.items():
+        setattr(config, name, value)
+    if not _is_packed(Path(folder)):
+        cls = classifier_class(config)
+        return install(cls.from_pretrained(folder, config=config, dtype=torch.float32)).eval()
+    model = build_model(config)
+    tensors = Checkpoint.open(Path(folder)).load()
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    return model
 
 
-def student_config(teacher: BertConfig) -> BertConfig:
-    """Copy of the teacher's configuration with Quad and 2Quad, and without dropout."""
-    values = teacher.to_dict()
-    values.update(
-        architectures=["BertMeanPoolForSequenceClassification"],
-        hidden_act="quad",
-        softmax_act="2quad",
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    return BertConfig(**values)
+def _is_packed(folder: Path) -> bool:
+    """Whether tensors are stored as int8 rows with scales, as the shipped student's are."""
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        return False
+    with safe_open(path, framework="pt") as file:
+        return any(name.endswith("weight_scale") for name in file.keys())  # noqa: SIM118
 
 
-def teacher_config(checkpoint: BertConfig) -> BertConfig:
-    """Configuration of the two-class sentiment teacher built on a public checkpoint."""
-    values = checkpoint.to_dict()
-    values.update(
-        architectures=["BertMeanPoolForSequenceClassification"],
-        softmax_act="softmax",
-        pooling="mean",
-        num_labels=2,
-        id2label={0: "NEGATIVE", 1: "POSITIVE"},
-        label2id={"NEGATIVE": 0, "POSITIVE": 1},
-    )
-    return BertConfig(**values)
+def build_model(config: PretrainedConfig) -> PreTrainedModel:
+    """A randomly initialised classifier, in eval mode."""
+    cls = classifier_class(config)
+    build = cls.from_config if hasattr(cls, "from_config") else cls
+    return install(build(config)).eval()
 
 
-def freeze_embeddings(model: BertMeanPoolForSequenceClassification) -> list[nn.Parameter]:
-    """Freeze everything under ``bert.embeddings`` and return the trainable parameters."""
-    for parameter in model.bert.embeddings.parameters():
+def student_config(teacher: PretrainedConfig, act: str, attention: str) -> PretrainedConfig:
+    """The teacher's config with these functions in every layer, and without dropout.
+
+    ``act`` and ``attention`` are names, or names joined by commas, one for each layer.
+    """
+    config = copy.deepcopy(teacher)
+    acts, attentions = act.split(","), attention.split(",")
+    for name in acts:
+        registry.activation(name)
+    for name in attentions:
+        registry.attention(name)
+    config.hidden_act = config.activation = acts[0]
+    config.softmax_act = attentions[0]
+    if len(acts) > 1:
+        config.layer_hidden_acts = acts
+    if len(attentions) > 1:
+        config.layer_softmax_acts = attentions
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout",
+                 "attention_dropout", "seq_classif_dropout", "classifier_dropout"):  # fmt: skip
+        if getattr(config, name, None) is not None:
+            setattr(config, name, 0.0)
+    per_layer(config)
+    return config
+
+
+def new_student(teacher: PreTrainedModel, act: str, attention: str) -> PreTrainedModel:
+    """A student with the teacher's weights."""
+    student = build_model(student_config(teacher.config, act, attention))
+    student.load_state_dict(teacher.state_dict())
+    return student
+
+
+def freeze_embeddings(model: nn.Module) -> None:
+    """Keep the embedding block as it is: the client holds it, and it is public."""
+    for parameter in embeddings(model).parameters():
         parameter.requires_grad_(False)
-    return [p for p in model.parameters() if p.requires_grad]
+
+
+@dataclass
+class Student:
+    """A student and where it came from.
+
+    >>> student = Student.from_pretrained("folder")  # doctest: +SKIP
+    >>> student.model(**inputs).logits  # doctest: +SKIP
+    """
+
+    model: PreTrainedModel
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str) -> Student:
+        """Load a folder that ``save_pretrained`` wrote."""
+        return cls(load_model(folder))
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write ``config.json`` and ``model.safetensors``."""
+        self.model.save_pretrained(folder)

