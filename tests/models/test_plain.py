@@ -86,7 +86,9 @@ def test_bad_ids(ids: np.ndarray, message: str) -> None:
 
 
 def test_unknown_function_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no activation is called 'swish'; known: .*gelu, poly-gelu, quad"):
+    with pytest.raises(
+        ModelError, match=r"no activation is called 'swish'; known: .*gelu, poly-gelu, quad"
+    ):
         PlainBert.load(make_tiny(tmp_path, hidden_act="swish"))
 
 
