@@ -54,7 +54,7 @@ def party(rank, port, asked, queue):
             start = time.perf_counter()
             x = secret(encoder.rows(asked.seq), 1)
             for layer in matrices:
-                x = encode(x, layer, asked.seq)
+                x = encode(x, layer, asked.seq, asked.exact)
             result = x.get_plain_text()
             seconds.append(time.perf_counter() - start)
             after = communicator.get().get_communication_stats()
@@ -63,20 +63,27 @@ def party(rank, port, asked, queue):
         queue.put((seconds[1:], result.numpy(), moved))
 
 
-def encode(x, layer, seq):
+def encode(x, layer, seq, exact):
     query, key, value, output, inner, outer = layer
     q, k, v = (
         x.matmul(w).view(seq, encoder.HEADS, encoder.HEAD).permute(1, 0, 2)
         for w in (query, key, value)
     )
-    shifted = q.matmul(k.transpose(-1, -2)) / encoder.HEAD**0.5 + 5
-    # Of the mean, not of the sum: its Newton iteration diverges for inputs above some 600.
-    e = shifted.square()
-    attention = (e / seq) * e.mean(-1, keepdim=True).reciprocal()
+    scores = q.matmul(k.transpose(-1, -2)) / encoder.HEAD**0.5
+    if exact:
+        attention = scores.softmax(-1)
+    else:
+        # Of the mean, not of the sum: its Newton iteration diverges for inputs above some 600.
+        e = (scores + 5).square()
+        attention = (e / seq) * e.mean(-1, keepdim=True).reciprocal()
     context = attention.matmul(v).permute(1, 0, 2).reshape(seq, encoder.HIDDEN)
     x = norm(x + context.matmul(output))
     h = x.matmul(inner)
-    return norm(x + (h.square() * 0.125 + h * 0.25 + 0.5).matmul(outer))
+    if exact:
+        active = h * ((h / 2**0.5).erf() * 0.5 + 0.5)
+    else:
+        active = h.square() * 0.125 + h * 0.25 + 0.5
+    return norm(x + active.matmul(outer))
 
 
 def norm(x):
@@ -86,7 +93,9 @@ def norm(x):
 
 
 def main():
-    asked = encoder.options(__doc__).parse_args()
+    parser = encoder.options(__doc__)
+    parser.add_argument("--exact", action="store_true", help="GELU and softmax")
+    asked = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("spawn")
@@ -97,7 +106,7 @@ def main():
     seconds, result, moved = queue.get(timeout=600)
     for each in parties:
         each.join()
-    error = encoder.largest_error(result, asked.seq, asked.layers)
+    error = encoder.largest_error(result, asked.seq, asked.layers, asked.exact)
     encoder.report("crypten", version("crypten"), asked, seconds, error, **moved)
 
 

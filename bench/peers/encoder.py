@@ -1,11 +1,14 @@
 """The work that every peer does: encoder layers of BERT-base's sizes, Quad and 2Quad.
 
+Or GELU and softmax, for a peer whose program takes ``--exact``.
+
 Without biases and without a layer norm's gain and bias, which the peers would have to multiply by
 as well: that is in their favour. NumPy only, as each peer has an environment of its own.
 """
 
 import argparse
 import json
+import math
 import os
 
 import numpy as np
@@ -36,8 +39,27 @@ def rows(seq):
     return 0.5 * np.random.default_rng(1).standard_normal((seq, HIDDEN))
 
 
-def reference(x, matrices):
+def softmax(scores):
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def gelu(x):
+    return x * (0.5 + 0.5 * np.vectorize(math.erf)(x / np.sqrt(2)))
+
+
+def twoquad(scores):
+    e = (scores + 5) ** 2
+    return e / e.sum(-1, keepdims=True)
+
+
+def quad(x):
+    return x**2 / 8 + x / 4 + 0.5
+
+
+def reference(x, matrices, exact=False):
     """The same on plain numbers."""
+    attend, activate = (softmax, gelu) if exact else (twoquad, quad)
 
     def norm(z):
         centred = z - z.mean(-1, keepdims=True)
@@ -45,11 +67,9 @@ def reference(x, matrices):
 
     for query, key, value, output, inner, outer in matrices:
         q, k, v = ((x @ w).reshape(-1, HEADS, HEAD).transpose(1, 0, 2) for w in (query, key, value))
-        e = (q @ k.transpose(0, 2, 1) / np.sqrt(HEAD) + 5) ** 2
-        context = (e @ v / e.sum(-1, keepdims=True)).transpose(1, 0, 2).reshape(x.shape)
-        x = norm(x + context @ output)
-        h = x @ inner
-        x = norm(x + (h**2 / 8 + h / 4 + 0.5) @ outer)
+        weighted = attend(q @ k.transpose(0, 2, 1) / np.sqrt(HEAD)) @ v
+        x = norm(x + weighted.transpose(1, 0, 2).reshape(x.shape) @ output)
+        x = norm(x + activate(x @ inner) @ outer)
     return x
 
 
@@ -59,9 +79,9 @@ def threads_a_party(parties):
     return max(1, cores // parties)
 
 
-def largest_error(result, seq, layers):
+def largest_error(result, seq, layers, exact=False):
     """Of a peer's result, against plain numbers."""
-    expected = reference(rows(seq), weights(layers))
+    expected = reference(rows(seq), weights(layers), exact)
     return float(np.abs(np.asarray(result, np.float64) - expected).max())
 
 
