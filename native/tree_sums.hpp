@@ -11,84 +11,106 @@
 namespace veilform {
 namespace {
 
-// Nodes that are done, until there are enough of them to convert together.
-struct Ended {
+// Where segments of one length may start to be done: in one of R ranges of indices, which may go
+// round from the highest to 0.
+template <int R>
+struct Done {
+  u64 mask;      // of indices
+  u64 length;    // of a segment
+  u64 from[R] = {};
+  u64 count[R] = {};  // 0 for a range that is empty
+
+  Done(unsigned n, unsigned bits) : mask((u64{1} << n) - 1), length(u64{1} << bits) {}
+
+  // Range i: segments within first .. end - 1.
+  void within(int i, u64 first, u64 end) {
+    from[i] = first;
+    count[i] = end >= first + length ? end - first - length + 1 : 0;
+  }
+  bool operator()(u64 start) const {
+    bool done = false;
+    for (int i = 0; i < R; ++i) done |= ((start - from[i]) & mask) < count[i];
+    return done;
+  }
+};
+
+// Nodes to expand, and where their segments start; `next` has room for those of the next level.
+struct Open {
   __m128i* nodes;
-  u64 *starts, *levels, *values;
+  u64 *starts, *next;
+};
+
+// Nodes that are done, until there are enough of them to convert together. `words` are their
+// levels' value words where the control bit is set, else 0.
+struct Ended {
+  __m128i *nodes, *words;
+  u64* starts;
   std::size_t count;
 };
 
-// Adds what the ended nodes are worth. `rule.add(start, one, second, sums)` adds one node's, by its
-// pair of values.
-template <class E, class Rule>
-void add_up(const E& engine, const Rule& rule, const u64* words, Ended& ended, u64* sums) {
+// Adds what the ended nodes are worth.
+template <class Rule, class E>
+void add_up(const E& engine, const Rule& rule, Ended& ended, u64* values, u64* sums) {
+  static const u64 nothing[2] = {0, 0};
+  const u64* rows[kDpfLeaves];
   for (std::size_t i = 0; i < ended.count; i += kDpfLeaves) {
-    engine.convert(ended.nodes + i, _mm_setzero_si128(), ended.values);
-    const std::size_t some = ended.count - i < kDpfLeaves ? ended.count - i : kDpfLeaves;
-    for (std::size_t j = 0; j < some; ++j) {
-      const u64 on = 0 - (static_cast<u64>(_mm_cvtsi128_si64(ended.nodes[i + j])) & 1);
-      const u64* word = words + 2 * ended.levels[i + j];
-      rule.add(ended.starts[i + j], ended.values[2 * j] + (word[0] & on),
-               ended.values[2 * j + 1] + (word[1] & on), sums);
-    }
+    engine.convert(ended.nodes + i, _mm_setzero_si128(), values);
+    for (std::size_t j = 0; j < kDpfLeaves; ++j)
+      rows[j] = i + j < ended.count ? rule.row(ended.starts[i + j]) : nothing;
+    engine.add_rows(values, ended.words + i, rows, sums);
+    if constexpr (Rule::kOut == 4)
+      for (std::size_t j = 0; j < kDpfLeaves && i + j < ended.count; ++j)
+        if (rule.outside(ended.starts[i + j]))
+          sums[3] += values[2 * j] + static_cast<u64>(_mm_cvtsi128_si64(ended.words[i + j]));
   }
   ended.count = 0;
 }
 
-// `E` as in aes.hpp. `Rule` is made from the function and y for each key; it has
+// `E` as in aes.hpp, and
+//   split(children, open, count, done, word, ended): children of `count` open nodes, sorted; the
+//     new count of open nodes;
+//   add_rows(values, words, rows, sums): to sums[0 .. 2], (value + word) pairs times rows, as the
+//     intercept, the slope, and the slope times the second of the pair.
+// `Rule` is made from the function and y for each key; it has
 //   kOut: how many sums;
-//   level(n, bits): done(start) of segments of 2^bits indices from `start` on;
-//   add: as above.
+//   done(n, bits): which segments of 2^bits indices one row serves;
+//   row(start): that row, intercept and slope; and outside(start), if there is a fourth sum.
 template <class Rule, class E, class Function>
 void sums_with(const E& engine, const DpfKeys& keys, const Function& in, std::size_t first,
                std::size_t end, std::size_t room, u64* scratch) {
   const unsigned n = keys.n;
   const std::size_t most = 2 * room + kDpfEnded;
-  auto* open = reinterpret_cast<__m128i*>(scratch);  // nodes to expand
-  __m128i* children = open + room;                   // two for each
+  auto* children = reinterpret_cast<__m128i*>(scratch);
   Ended ended;
   ended.nodes = children + 2 * room;
-  ended.values = reinterpret_cast<u64*>(ended.nodes + most);
-  ended.starts = ended.values + 2 * kDpfLeaves;
-  ended.levels = ended.starts + most;
-  u64* starts = ended.levels + most;
-  u64* next = starts + 2 * room;
+  ended.words = ended.nodes + most;
+  Open open;
+  open.nodes = ended.words + most;
+  u64* values = reinterpret_cast<u64*>(open.nodes + room);
+  ended.starts = values + 2 * kDpfLeaves;
+  open.starts = ended.starts + most;
+  open.next = open.starts + room;
 
   for (std::size_t k = first; k < end; ++k) {
     const Rule rule(in, in.y[k]);
     const u64* words = keys.final_words + 2 * k * n;
-    u64 sums[Rule::kOut] = {};
-    open[0] = root(in.seeds + 16 * k, in.party);
-    starts[0] = (in.y[k] + 1) & ((u64{1} << n) - 1);
+    u64 sums[4] = {};
+    open.nodes[0] = root(in.seeds + 16 * k, in.party);
+    open.starts[0] = (in.y[k] + 1) & ((u64{1} << n) - 1);
     ended.count = 0;
     std::size_t count = 1;
     for (unsigned level = 0; level < n && count; ++level) {
       __m128i left, right;
       correction(keys, k, level, left, right);
-      engine.expand(open, count, left, right, children);
-      const unsigned bits = n - 1 - level;
-      const u64 mask = (u64{1} << n) - 1, length = u64{1} << bits;
-      const auto at = rule.level(n, bits);
-      std::size_t kept = 0;
-      for (std::size_t i = 0; i < 2 * count; ++i) {
-        // The lower child has the upper half of the segment: indices fall as points rise.
-        const u64 start = (starts[i / 2] + (i & 1 ? 0 : length)) & mask;
-        const bool done = at.done(start);
-        ended.nodes[ended.count] = children[i];
-        ended.starts[ended.count] = start;
-        ended.levels[ended.count] = level;
-        ended.count += done;
-        open[kept] = children[i];
-        next[kept] = start;
-        kept += !done;
-      }
-      if (ended.count >= kDpfEnded) add_up(engine, rule, words, ended, sums);
-      u64* other = starts;
-      starts = next;
-      next = other;
-      count = kept;
+      engine.expand(open.nodes, count, left, right, children);
+      const __m128i word = _mm_loadu_si128(reinterpret_cast<const __m128i*>(words + 2 * level));
+      count = engine.split(children, open, count, rule.done(n, n - 1 - level), word, ended);
+      u64* other = open.starts;
+      open.starts = open.next;
+      open.next = other;
+      if (ended.count >= kDpfEnded) add_up(engine, rule, ended, values, sums);
     }
-    add_up(engine, rule, words, ended, sums);
+    add_up(engine, rule, ended, values, sums);
     const u64 sign = in.party ? ~u64{0} : 1;
     for (std::size_t i = 0; i < Rule::kOut; ++i) in.out[Rule::kOut * k + i] = sign * sums[i];
   }
