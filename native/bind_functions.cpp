@@ -115,7 +115,7 @@ void dpf_segments(int path, std::size_t threads, nb::bytes aes, int party, In<u8
   const std::size_t step = 16, room = dpf_segment_nodes(fine);
   parallel_for(ceil_div(count, step), threads, [&](std::size_t task) {
     segments(keys, in, task * step, std::min(count, (task + 1) * step), room,
-             scratch(dpf_tree_words(room)));
+             scratch(kDpfTogether * dpf_tree_words(room)));
   });
 }
 
@@ -146,7 +146,7 @@ void dpf_curve(int path, std::size_t threads, nb::bytes aes, int party, In<u8, 2
   const std::size_t step = 16, room = dpf_curve_nodes(last_index - first_index + 1, cap);
   parallel_for(ceil_div(count, step), threads, [&](std::size_t task) {
     curve(keys, in, task * step, std::min(count, (task + 1) * step), room,
-          scratch(dpf_tree_words(room)));
+          scratch(kDpfTogether * dpf_tree_words(room)));
   });
 }
 

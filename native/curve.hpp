@@ -13,24 +13,25 @@ namespace {
 
 struct CurveRule {
   static constexpr std::size_t kOut = 3;  // intercept, slope, slope times payload
-  const DpfCurve& in;
-  u64 y, before, after;
+  const DpfCurve* in = nullptr;
+  u64 y = 0, before = 0, after = 0;
 
+  CurveRule() = default;
   CurveRule(const DpfCurve& function, u64 opened)
-      : in(function), y(opened), before(function.first_index - 1),
+      : in(&function), y(opened), before(function.first_index - 1),
         after(function.last_index + 1) {}
 
   Done<3> done(unsigned n, unsigned bits) const {
     Done<3> at(n, bits);
-    at.within(0, 0, in.first_index);
+    at.within(0, 0, in->first_index);
     at.within(1, after, at.mask + 1);
-    if (bits <= in.cap) at.within(2, in.first_index, after);
+    if (bits <= in->cap) at.within(2, in->first_index, after);
     return at;
   }
 
   const u64* row(u64 start) const {
     const u64 cell = start < before ? before : start < after ? start : after;
-    return (start > y ? in.wrapped_rows : in.rows) + 2 * (cell - before);
+    return (start > y ? in->wrapped_rows : in->rows) + 2 * (cell - before);
   }
 };
 

@@ -171,7 +171,7 @@ constexpr unsigned compare_levels(unsigned n) { return n > 7 ? n - 7 : 0; }
 // scratch: dpf_scratch_words(n, columns) words, aligned to 64 bytes.
 using DpfLookupFn = void (*)(const DpfKeys&, const DpfLookup&, std::size_t first, std::size_t end,
                              u64* scratch);
-// scratch: dpf_tree_words(room) words, aligned to 64 bytes, for `room` nodes of a level.
+// scratch: kDpfTogether dpf_tree_words(room) words, aligned to 64 bytes, for `room` nodes of a level.
 using DpfSegmentsFn = void (*)(const DpfKeys&, const DpfSegments&, std::size_t first,
                                std::size_t end, std::size_t room, u64* scratch);
 using DpfCurveFn = void (*)(const DpfKeys&, const DpfCurve&, std::size_t first, std::size_t end,
@@ -228,6 +228,9 @@ constexpr std::size_t dpf_curve_nodes(std::size_t window, unsigned cap) {
 
 constexpr std::size_t kDpfEnded = 256;  // nodes that are converted together
 
+constexpr std::size_t kDpfTogether = 4;  // walks at a time
+
+// Of each walk.
 constexpr std::size_t dpf_tree_words(std::size_t room) {
   return 8 * room + 5 * (2 * room + kDpfEnded) + 2 * kDpfLeaves;
 }

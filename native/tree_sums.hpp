@@ -66,6 +66,40 @@ void add_up(const E& engine, const Rule& rule, Ended& ended, u64* values, u64* s
   ended.count = 0;
 }
 
+// One key's walk down the tree, in a part of the scratch memory.
+template <class Rule>
+struct Walk {
+  Rule rule;
+  Open open;
+  Ended ended;
+  __m128i* children;  // two for each open node
+  u64* values;
+  std::size_t count;  // of open nodes
+  u64 sums[4];
+
+  void place(u64* scratch, std::size_t room) {
+    const std::size_t most = 2 * room + kDpfEnded;
+    children = reinterpret_cast<__m128i*>(scratch);
+    ended.nodes = children + 2 * room;
+    ended.words = ended.nodes + most;
+    open.nodes = ended.words + most;
+    values = reinterpret_cast<u64*>(open.nodes + room);
+    ended.starts = values + 2 * kDpfLeaves;
+    open.starts = ended.starts + most;
+    open.next = open.starts + room;
+  }
+
+  template <class Function>
+  void start(const Function& in, std::size_t k, unsigned n) {
+    rule = Rule(in, in.y[k]);
+    for (u64& sum : sums) sum = 0;
+    open.nodes[0] = root(in.seeds + 16 * k, in.party);
+    open.starts[0] = (in.y[k] + 1) & ((u64{1} << n) - 1);
+    ended.count = 0;
+    count = 1;
+  }
+};
+
 // `E` as in aes.hpp, and
 //   split(children, open, count, done, word, ended): children of `count` open nodes, sorted; the
 //     new count of open nodes;
@@ -78,41 +112,43 @@ void add_up(const E& engine, const Rule& rule, Ended& ended, u64* values, u64* s
 template <class Rule, class E, class Function>
 void sums_with(const E& engine, const DpfKeys& keys, const Function& in, std::size_t first,
                std::size_t end, std::size_t room, u64* scratch) {
+  Walk<Rule> walks[kDpfTogether];
+  for (Walk<Rule>& walk : walks) {
+    walk.place(scratch, room);
+    scratch += dpf_tree_words(room);
+  }
   const unsigned n = keys.n;
-  const std::size_t most = 2 * room + kDpfEnded;
-  auto* children = reinterpret_cast<__m128i*>(scratch);
-  Ended ended;
-  ended.nodes = children + 2 * room;
-  ended.words = ended.nodes + most;
-  Open open;
-  open.nodes = ended.words + most;
-  u64* values = reinterpret_cast<u64*>(open.nodes + room);
-  ended.starts = values + 2 * kDpfLeaves;
-  open.starts = ended.starts + most;
-  open.next = open.starts + room;
-
-  for (std::size_t k = first; k < end; ++k) {
-    const Rule rule(in, in.y[k]);
-    const u64* words = keys.final_words + 2 * k * n;
-    u64 sums[4] = {};
-    open.nodes[0] = root(in.seeds + 16 * k, in.party);
-    open.starts[0] = (in.y[k] + 1) & ((u64{1} << n) - 1);
-    ended.count = 0;
-    std::size_t count = 1;
-    for (unsigned level = 0; level < n && count; ++level) {
-      __m128i left, right;
-      correction(keys, k, level, left, right);
-      engine.expand(open.nodes, count, left, right, children);
-      const __m128i word = _mm_loadu_si128(reinterpret_cast<const __m128i*>(words + 2 * level));
-      count = engine.split(children, open, count, rule.done(n, n - 1 - level), word, ended);
-      u64* other = open.starts;
-      open.starts = open.next;
-      open.next = other;
-      if (ended.count >= kDpfEnded) add_up(engine, rule, ended, values, sums);
+  for (; first < end; first += kDpfTogether) {
+    const std::size_t some = end - first < kDpfTogether ? end - first : kDpfTogether;
+    for (std::size_t i = 0; i < some; ++i)
+      walks[i].start(in, first + i, n);
+    // Several walks level by level: near the root, each alone would wait for its few blocks.
+    for (unsigned level = 0; level < n; ++level) {
+      for (std::size_t i = 0; i < some; ++i) {
+        __m128i left, right;
+        correction(keys, first + i, level, left, right);
+        engine.expand(walks[i].open.nodes, walks[i].count, left, right, walks[i].children);
+      }
+      for (std::size_t i = 0; i < some; ++i) {
+        Walk<Rule>& walk = walks[i];
+        const u64* words = keys.final_words + 2 * ((first + i) * n + level);
+        const __m128i word = _mm_loadu_si128(reinterpret_cast<const __m128i*>(words));
+        walk.count = engine.split(walk.children, walk.open, walk.count,
+                                  walk.rule.done(n, n - 1 - level), word, walk.ended);
+        u64* other = walk.open.starts;
+        walk.open.starts = walk.open.next;
+        walk.open.next = other;
+        if (walk.ended.count >= kDpfEnded)
+          add_up(engine, walk.rule, walk.ended, walk.values, walk.sums);
+      }
     }
-    add_up(engine, rule, ended, values, sums);
     const u64 sign = in.party ? ~u64{0} : 1;
-    for (std::size_t i = 0; i < Rule::kOut; ++i) in.out[Rule::kOut * k + i] = sign * sums[i];
+    for (std::size_t i = 0; i < some; ++i) {
+      Walk<Rule>& walk = walks[i];
+      add_up(engine, walk.rule, walk.ended, walk.values, walk.sums);
+      u64* out = in.out + Rule::kOut * (first + i);
+      for (std::size_t c = 0; c < Rule::kOut; ++c) out[c] = sign * walk.sums[c];
+    }
   }
 }
 
