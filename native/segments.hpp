@@ -28,8 +28,7 @@ struct SegmentRule {
   }
 
   const u64* row(u64 start) const {
-    static const u64 nothing[2] = {0, 0};
-    if (outside(start)) return nothing;
+    if (outside(start)) return kNoRow;
     // By the start's highest bit, and the `grid` bits below that.
     const unsigned top = 63u - static_cast<unsigned>(__builtin_clzll(start));
     return in->rows + 2 * ((static_cast<std::size_t>(top - in->octave) << in->grid) +

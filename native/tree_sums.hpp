@@ -48,15 +48,16 @@ struct Ended {
   std::size_t count;
 };
 
+constexpr u64 kNoRow[2] = {0, 0};
+
 // Adds what the ended nodes are worth.
 template <class Rule, class E>
 void add_up(const E& engine, const Rule& rule, Ended& ended, u64* values, u64* sums) {
-  static const u64 nothing[2] = {0, 0};
   const u64* rows[kDpfLeaves];
   for (std::size_t i = 0; i < ended.count; i += kDpfLeaves) {
     engine.convert(ended.nodes + i, _mm_setzero_si128(), values);
     for (std::size_t j = 0; j < kDpfLeaves; ++j)
-      rows[j] = i + j < ended.count ? rule.row(ended.starts[i + j]) : nothing;
+      rows[j] = i + j < ended.count ? rule.row(ended.starts[i + j]) : kNoRow;
     engine.add_rows(values, ended.words + i, rows, sums);
     if constexpr (Rule::kOut == 4)
       for (std::size_t j = 0; j < kDpfLeaves && i + j < ended.count; ++j)
