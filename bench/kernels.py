@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -25,6 +26,7 @@ from rich.table import Table
 
 import veilform
 from veilform import kernels, prg
+from veilform.protocol import tables
 
 MAX = 2**64 - 1
 RNG = np.random.default_rng(0)
@@ -117,18 +119,47 @@ def bench_dpf(rounds: int) -> list[dict[str, Any]]:
         "dpf_generate": lambda: kernels.dpf_generate(*seeds, alpha, payload, n),
         "dpf_lookup": lambda: kernels.dpf_lookup(0, seeds[0], *keys, n, y, table),
     }
-    # "portable" has no AES instructions and takes the reference here.
-    paths = [path for path in kernels.available() if path != "portable"]
     rows = []
     for name, call in cases.items():
-        times = best_of({p: on(p, call) for p in paths if p != "reference"}, rounds)
-        times = best_of({"reference": on("reference", call)}, 1) | times
-        rows += [
-            row(name, f"{count} keys, 2^{n} points, {columns} columns", path, seconds,
-                times["reference"], seconds / count * 1e6, "us a key")
-            for path, seconds in times.items()
-        ]  # fmt: skip
+        rows += keyed(name, f"{count} keys, 2^{n} points, {columns} columns", count, call, rounds)
     return rows
+
+
+def bench_comparison(rounds: int) -> list[dict[str, Any]]:
+    """Of values of 20 bits, as in an inner layer; and GELU within 2^-9 on as many."""
+    count, n = 768, 19
+    gelu = tables.curve(
+        lambda x: 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))), -4.5, 4.5,
+        left=(0, 0), right=(0, 1), width=20, scale=12, tolerance=2.0**-9, ring=28, out=20,
+    )  # fmt: skip
+    seeds = [RNG.integers(0, 256, (count, 16), np.uint8) for _ in range(2)]
+    alpha, points = (RNG.integers(0, 2**n, (1, count), np.uint64) for _ in range(2))
+    keys = kernels.compare_generate(*seeds, alpha[0], n)
+    cell, y = (words(count) >> np.uint64(64 - gelu.bits) for _ in range(2))
+    curve = kernels.dpf_generate(*seeds, cell, words(count, 2), gelu.bits, gelu.bits)
+    cases = {
+        "compare_generate": lambda: kernels.compare_generate(*seeds, alpha[0], n),
+        "compare_evaluate": lambda: kernels.compare_evaluate(0, seeds[0], *keys, n, points),
+        "dpf_curve": lambda: kernels.dpf_curve(0, seeds[0], *curve, gelu.bits, y, gelu.segments),
+    }
+    rows = []
+    for name, call in cases.items():
+        case = "GELU within 2^-9" if name == "dpf_curve" else f"{n} bits"
+        rows += keyed(name, f"{count} keys, {case}", count, call, rounds)
+    return rows
+
+
+def keyed(
+    name: str, case: str, count: int, call: Callable[[], Any], rounds: int
+) -> list[dict[str, Any]]:
+    # "portable" has no AES instructions and takes the reference here.
+    paths = [path for path in kernels.available() if path not in ("portable", "reference")]
+    times = best_of({p: on(p, call) for p in paths}, rounds)
+    times = best_of({"reference": on("reference", call)}, 1) | times
+    return [
+        row(name, case, path, seconds, times["reference"], seconds / count * 1e6, "us a key")
+        for path, seconds in times.items()
+    ]
 
 
 def bench_prg(rounds: int) -> list[dict[str, Any]]:
@@ -187,6 +218,7 @@ def main() -> None:
         bench_matmul(options.rounds)
         + bench_elementwise(options.rounds)
         + bench_dpf(max(1, options.rounds // 4))
+        + bench_comparison(options.rounds)
         + bench_prg(options.rounds)
     )
     show(rows)

@@ -115,7 +115,7 @@ void dpf_segments(int path, std::size_t threads, nb::bytes aes, int party, In<u8
   const std::size_t step = 16, room = dpf_segment_nodes(fine);
   parallel_for(ceil_div(count, step), threads, [&](std::size_t task) {
     segments(keys, in, task * step, std::min(count, (task + 1) * step), room,
-             scratch(dpf_tree_words(room)));
+             scratch(kDpfTogether * dpf_tree_words(room)));
   });
 }
 
@@ -139,12 +139,14 @@ void dpf_curve(int path, std::size_t threads, nb::bytes aes, int party, In<u8, 2
   const DpfKeys keys{reinterpret_cast<const u8*>(aes.c_str()), n, n,
                      const_cast<u8*>(cw_seeds.data()), const_cast<u8*>(cw_bits.data()),
                      const_cast<u64*>(words.data())};
-  const DpfCurve in{party, seeds.data(), y.data(), first_index, last_index,
-                    cap,   wrap,         rows.data(), out.data()};
+  std::vector<u64> wrapped(rows.data(), rows.data() + rows.size());
+  for (std::size_t i = 0; i < wrapped.size(); i += 2) wrapped[i] += wrap * wrapped[i + 1];
+  const DpfCurve in{party, seeds.data(), y.data(),       first_index, last_index,
+                    cap,   rows.data(),  wrapped.data(), out.data()};
   const std::size_t step = 16, room = dpf_curve_nodes(last_index - first_index + 1, cap);
   parallel_for(ceil_div(count, step), threads, [&](std::size_t task) {
     curve(keys, in, task * step, std::min(count, (task + 1) * step), room,
-          scratch(dpf_tree_words(room)));
+          scratch(kDpfTogether * dpf_tree_words(room)));
   });
 }
 

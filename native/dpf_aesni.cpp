@@ -76,6 +76,35 @@ struct AesNi {
     whole = _mm256_add_epi64(_mm256_add_epi64(whole, high), _mm256_slli_epi64(cross, 32));
     _mm256_store_si256(at, whole);
   }
+
+  template <int R>
+  std::size_t split(const __m128i* children, const Open& open, std::size_t count,
+                    const Done<R>& done, __m128i word, Ended& ended) const {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < 2 * count; ++i) {
+      // The lower child has the upper half of the segment: indices fall as points rise.
+      const u64 start = (open.starts[i / 2] + (i & 1 ? 0 : done.length)) & done.mask;
+      const bool ends = done(start);
+      ended.nodes[ended.count] = children[i];
+      ended.words[ended.count] = _mm_and_si128(spread(children[i]), word);
+      ended.starts[ended.count] = start;
+      ended.count += ends;
+      open.nodes[kept] = children[i];
+      open.next[kept] = start;
+      kept += !ends;
+    }
+    return kept;
+  }
+
+  void add_rows(const u64* values, const __m128i* words, const u64* const* rows, u64* sums) const {
+    const auto* pairs = reinterpret_cast<const u64*>(words);
+    for (std::size_t j = 0; j < kDpfLeaves; ++j) {
+      const u64 one = values[2 * j] + pairs[2 * j];
+      sums[0] += rows[j][0] * one;
+      sums[1] += rows[j][1] * one;
+      sums[2] += rows[j][1] * (values[2 * j + 1] + pairs[2 * j + 1]);
+    }
+  }
 };
 
 void lookup(const DpfKeys& keys, const DpfLookup& in, std::size_t first, std::size_t end,

@@ -142,8 +142,8 @@ struct DpfCurve {
   const u64* y;
   u64 first_index, last_index;  // the window
   unsigned cap;     // a segment inside has 2^cap indices at most
-  u64 wrap;         // times the slope, added to the intercept of an index above y
-  const u64* rows;  // (last - first + 3, 2): left, by the segment's start, right
+  // (last - first + 3, 2): left, by the segment's start, right; and those for an index above y.
+  const u64 *rows, *wrapped_rows;
   u64* out;         // (K, 3)
 };
 
@@ -171,7 +171,7 @@ constexpr unsigned compare_levels(unsigned n) { return n > 7 ? n - 7 : 0; }
 // scratch: dpf_scratch_words(n, columns) words, aligned to 64 bytes.
 using DpfLookupFn = void (*)(const DpfKeys&, const DpfLookup&, std::size_t first, std::size_t end,
                              u64* scratch);
-// scratch: dpf_tree_words(room) words, aligned to 64 bytes, for `room` nodes of a level.
+// scratch: kDpfTogether dpf_tree_words(room) words, aligned to 64 bytes, for `room` nodes of a level.
 using DpfSegmentsFn = void (*)(const DpfKeys&, const DpfSegments&, std::size_t first,
                                std::size_t end, std::size_t room, u64* scratch);
 using DpfCurveFn = void (*)(const DpfKeys&, const DpfCurve&, std::size_t first, std::size_t end,
@@ -211,9 +211,9 @@ constexpr std::size_t dpf_scratch_words(unsigned n, std::size_t columns) {
 }
 
 // Nodes of one level that are not done, rounded up to whole vectors: those that hold an end of the
-// range or 0, three at most, and `others`.
+// range or 0, three at most, and `others`. Vectors of up to eight are written behind the last.
 constexpr std::size_t dpf_room(std::size_t others) {
-  return (others + 4 + kDpfLeaves) / kDpfLeaves * kDpfLeaves;
+  return (others + 12 + kDpfLeaves) / kDpfLeaves * kDpfLeaves;
 }
 
 // Those inside start below 2^fine lengths.
@@ -228,8 +228,11 @@ constexpr std::size_t dpf_curve_nodes(std::size_t window, unsigned cap) {
 
 constexpr std::size_t kDpfEnded = 256;  // nodes that are converted together
 
+constexpr std::size_t kDpfTogether = 4;  // walks at a time
+
+// Of each walk.
 constexpr std::size_t dpf_tree_words(std::size_t room) {
-  return 10 * room + 4 * (2 * room + kDpfEnded) + 2 * kDpfLeaves;
+  return 8 * room + 5 * (2 * room + kDpfEnded) + 2 * kDpfLeaves;
 }
 
 }  // namespace veilform

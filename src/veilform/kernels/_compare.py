@@ -25,8 +25,8 @@ def compare_generate(seeds0: U8, seeds1: U8, alpha: U64, n: int) -> tuple[U8, U6
     """Correction words for K comparison functions: at t, shares of [t < alpha] by exclusive or.
 
     A distributed comparison function on a domain of n bits (1..64) with values of one bit. The tree
-    is that of ``dpf_generate``, stopped seven levels early (Boyle, Gilboa, Ishai, CCS 2016, section
-    3.2.3): the block of a last node, corrected, holds the answer for each of the 128 points below.
+    is that of ``dpf_generate``, terminated seven levels early (Boyle, Gilboa, Ishai, CCS 2016): the
+    block of a last node, corrected, holds the answer for each of the 128 points below it.
     Above, whether t is below alpha follows from control bits alone: see ``compare_evaluate``.
     Neither branches nor addresses depend on alpha or the seeds.
 
