@@ -18,6 +18,7 @@ import torch
 import transformers
 from rich.console import Console
 
+from veilform.bench import machine
 from veilform.distill import reviews, shipped
 from veilform.distill.methods import METHODS, Recipe
 from veilform.distill.progress import Bar
@@ -135,8 +136,9 @@ def main() -> None:
                   settings=settings)  # fmt: skip
         figures = distil(job, splits, (bar,))
         console.print(f"cell {act} {attention} {method}: {figures['student']['scores']}")
-        document = json.dumps(collect(options.data, options.out), indent=1)
-        (options.results / f"grid_{options.data}.json").write_text(document + "\n")
+        command = f"python bench/grid.py --out FOLDER --data {options.data}"
+        results = options.results / f"grid_{options.data}.json"
+        machine.save(results, command, collect(options.data, options.out))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Fills the tables of docs/benchmarks.md from bench/results/*.json, so that no figure can drift.
+"""Fills the tables of pages in docs/ from bench/results/*.json, so that no figure can drift.
 
-    python bench/page.py            writes them into the page
-    python bench/page.py --check    fails if the page is not what would be written
+    python bench/page.py            writes them into the pages
+    python bench/page.py --check    fails if a page is not what would be written
 
 A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``. The text around is kept.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "approximations", "results")]
 RESULTS = ROOT / "bench" / "results"
 MISSING = "Not measured yet."
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -155,6 +155,127 @@ def growth(results: Figures) -> str:
     return picture("growth", "Growth with text, layers and batch")
 
 
+def functions(kind: str) -> Callable[[Figures], str]:
+    """A table of one kind of approximation."""
+
+    def table(results: Figures) -> str:
+        rows = [
+            [
+                f"`{row['name']}`", f"{row['error']:.2g}", f"{row['from_exact']:.2g}",
+                "any" if row["domain"] == "any" else f"±{row['domain']:g}",
+                str(row["messages"]), f"{row['online_bytes'] / 1e6:.2f}",
+                f"{row['offline_bytes'] / 1e6:.1f}", f"{row['online_seconds']:.4f}",
+                f"{row['layer_online_seconds']:.3f}", f"{row['layer_offline_seconds']:.3f}",
+            ]
+            for row in results["functions"]
+            if row["kind"] == kind
+        ]  # fmt: skip
+        head = [
+            "function", "error", "from the exact one", "domain", "messages of the run",
+            "online MB", "offline MB", "online s", "run online s", "run offline s",
+        ]  # fmt: skip
+        drawn = picture(f"functions_{kind}", f"Error and seconds of each {kind}")
+        return markdown(head, rows) + made_by(results) + "\n" + drawn
+
+    return table
+
+
+def grid(results: Figures) -> str:
+    """Accuracy of every mix and method."""
+    methods = ("w/o p,d", "w/o d", "full")
+    found = {(c["act"], c["attention"], c["method"]): c["scores"] for c in results["cells"]}
+    mixes = list(dict.fromkeys((c["act"], c["attention"]) for c in results["cells"]))
+    rows = []
+    for mix in mixes:
+        scores = [found.get((*mix, method)) for method in methods]
+        shown = [f"{100 * s['test']['accuracy']:.1f}" if s else "not yet" for s in scores]
+        rows.append([f"{mix[0]} + {mix[1]}", *shown])
+    teacher = results["teacher"]["test"]["accuracy"]
+    rows.append(["gelu + softmax: the teacher", "", "", f"{100 * teacher:.1f}"])
+    return markdown(["held-out accuracy, %", *methods], rows) + made_by(results)
+
+
+def speed(series: str) -> Callable[[Figures], str]:
+    """A table of one series of bench/speedup.py, beside GELU and softmax of the same length."""
+
+    def table(results: Figures) -> str:
+        base = {
+            (row["seq"], row["layers"]): row
+            for row in results[series]
+            if (row["activation"], row["attention"]) == ("gelu", "softmax")
+        }
+        rows = []
+        for row in results[series]:
+            name = f"{row['activation']} + {row['attention']}"
+            if "refused" in row:
+                rows.append([name, str(row["seq"]), row["refused"], *[""] * 6])
+                continue
+            exact = base[row["seq"], row["layers"]]
+            moved = row["bytes_client_to_server"] + row["bytes_server_to_client"]
+            both = row["online_seconds"] + row["offline_seconds"]
+            times = ["", ""]
+            if "refused" not in exact:
+                whole = exact["online_seconds"] + exact["offline_seconds"]
+                times = [f"{exact['online_seconds'] / row['online_seconds']:.1f}"]
+                times.append(f"{whole / both:.1f}")
+            rows.append(
+                [
+                    name, str(row["seq"]), f"{row['online_seconds']:.3f}",
+                    f"{row['offline_seconds']:.3f}", *times, f"{moved / 1e6:.1f}",
+                    f"{row['offline_bytes'] / 1e6:.0f}", str(row["messages"]),
+                ]
+            )  # fmt: skip
+        head = [
+            "functions", "tokens", "online s", "offline s", "times faster online",
+            "with offline", "online MB", "offline MB", "messages",
+        ]  # fmt: skip
+        return markdown(head, rows) + made_by(results)
+
+    return table
+
+
+def breakdown(results: Figures) -> str:
+    """Where one layer's online time goes; and CrypTen's exact layer."""
+    summary = results["summary"]
+    student, exact = summary["student"], summary["exact"]
+    ours, theirs = (each["online_seconds_by_operation"] for each in (student, exact))
+    rows = [
+        [name, f"{ours[name]:.4f}", f"{theirs[name]:.4f}", f"{theirs[name] / ours[name]:.1f}"]
+        for name in ours
+        if ours[name] > 1e-4
+    ]
+    for phase in ("online", "offline"):
+        a, b = (each[f"{phase}_seconds"] for each in (student, exact))
+        rows.append([f"**{phase}**", f"{a:.4f}", f"{b:.4f}", f"{b / a:.1f}"])
+    if "crypten_exact" in summary:
+        total = student["online_seconds"] + student["offline_seconds"]
+        a, b = (summary[f"crypten_{name}"]["seconds"] for name in ("student", "exact"))
+        rows.append(["CrypTen, the same layer", f"{a:.3f}", f"{b:.3f}", f"{b / a:.1f}"])
+        rows.append(
+            ["CrypTen's exact layer over ours with Quad, 2Quad", "", "", f"{b / total:.1f}"]
+        )
+    head = ["seconds of a layer", "quad + 2quad", "gelu + softmax", "times"]
+    drawn = picture("breakdown", "Seconds of a layer by operation")
+    return markdown(head, rows) + made_by(results) + "\n" + drawn
+
+
+def private(results: Figures) -> str:
+    """Students and the exact model under secure computation, beside plain."""
+    rows = [
+        [
+            row["name"], str(row["texts"]), f"{100 * row['plain']:.1f}",
+            f"{100 * row['private']:.1f}", f"{100 * row['agreement']:.2f}",
+            f"{row['largest_difference']:.4f}",
+        ]
+        for row in results["models"]
+    ]  # fmt: skip
+    head = [
+        "model", "texts", "plain accuracy, %", "private accuracy, %", "labels that agree, %",
+        "largest difference of a logit",
+    ]  # fmt: skip
+    return markdown(head, rows) + made_by(results)
+
+
 TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "models": ("models", models),
     "instructions": ("instructions", instructions),
@@ -164,7 +285,21 @@ TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "batch": ("growth", growing("batch", "batch")),
     "peers": ("peers", peers),
     "links": ("netem", links),
+    "activations": ("approximations", functions("activation")),
+    "attentions": ("approximations", functions("attention")),
+    "grid-rotten-tomatoes": ("grid_rotten_tomatoes", grid),
+    "grid-imdb": ("grid_imdb", grid),
+    "mixes": ("speedup", speed("mixes")),
+    "lengths": ("speedup", speed("lengths")),
+    "breakdown": ("speedup", breakdown),
+    "private": ("private", private),
 }
+NEEDS = {
+    "sequence": "sequence", "layers": "layers", "batch": "batch",
+    "mixes": "mixes", "lengths": "lengths", "breakdown": "summary",
+    "grid-rotten-tomatoes": "cells", "grid-imdb": "cells",
+}  # fmt: skip
+"""What of its results a table needs, where they may be partial."""
 
 
 def filled(page: str) -> str:
@@ -174,7 +309,7 @@ def filled(page: str) -> str:
         source, table = TABLES[block[2]]
         path = RESULTS / f"{source}.json"
         results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        known = block[2] not in ("sequence", "layers", "batch") or results.get(block[2])
+        known = block[2] not in NEEDS or results.get(NEEDS[block[2]])
         content = table(results) if results and known else MISSING + "\n"
         return f"{block[1]}\n{content}\n{block[3]}"
 
@@ -182,14 +317,17 @@ def filled(page: str) -> str:
 
 
 def main() -> int:
-    page = PAGE.read_text(encoding="utf-8")
-    text = filled(page)
-    if "--check" in sys.argv[1:]:
-        print(f"{PAGE.name} is {'up to date' if page == text else 'stale: run bench/page.py'}")
-        return 0 if page == text else 1
-    PAGE.write_text(text, encoding="utf-8")
-    print(f"wrote {PAGE.name}")
-    return 0
+    stale = 0
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8")
+        text = filled(page)
+        if "--check" in sys.argv[1:]:
+            stale += page != text
+            print(f"{path.name} is {'up to date' if page == text else 'stale: run bench/page.py'}")
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.name}")
+    return min(stale, 1)
 
 
 if __name__ == "__main__":
