@@ -88,8 +88,9 @@ def error(entry: Activation | Attention) -> float:
 
 
 def from_exact(entry: Activation | Attention) -> float:
-    """Largest difference of the plain function from GELU on [-4, 4], or of a weight from softmax's
-    on rows of standard normal scores.
+    """How far the plain function is from GELU or softmax, at most.
+
+    From GELU on [-4, 4]; a weight from softmax's on rows of standard normal scores.
     """
     if isinstance(entry, Activation):
         x = np.linspace(-4, 4, 4001)

@@ -192,7 +192,8 @@ def grid(results: Figures) -> str:
         rows.append([f"{mix[0]} + {mix[1]}", *shown])
     teacher = results["teacher"]["test"]["accuracy"]
     rows.append(["gelu + softmax: the teacher", "", "", f"{100 * teacher:.1f}"])
-    return markdown(["held-out accuracy, %", *methods], rows) + made_by(results)
+    drawn = picture(f"curves_{results['data']}", "Dev accuracy of Quad with 2Quad while training")
+    return markdown(["held-out accuracy, %", *methods], rows) + made_by(results) + "\n" + drawn
 
 
 def speed(series: str) -> Callable[[Figures], str]:

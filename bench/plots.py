@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,83 @@ def double_logarithmic(axes: Axes, sizes: list[int]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-DRAWN = {"growth": growth, "peers": peers, "netem": links}
+def functions(kind: str) -> Callable[[Figures], Any]:
+    """Each function of a kind by its own online seconds and how far it is from the exact one."""
+
+    def draw(results: Figures) -> Any:
+        rows = [row for row in results["functions"] if row["kind"] == kind]
+        figure, axes = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
+        for row in rows:
+            # Beside the exact function there is only the secure one's own error.
+            away = max(row["from_exact"], row["error"])
+            axes.plot(row["online_seconds"], away, "o", color=ONLINE)
+            axes.annotate(
+                row["name"], (row["online_seconds"], away), xytext=(6, 3),
+                textcoords="offset points",
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.margins(0.2)
+        axes.set_xlabel("online seconds of the function in a layer of BERT-base, 128 tokens")
+        axes.set_ylabel("largest distance from the exact one")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure
+
+    return draw
+
+
+def breakdown(results: Figures) -> Any:
+    """Online seconds of a layer by operation: quad and 2quad, gelu and softmax."""
+    summary = results.get("summary", {})
+    if not {"student", "exact"} <= set(summary):
+        return None
+    names = {"student": "quad + 2quad", "exact": "gelu + softmax"}
+    figure, axes = pyplot.subplots(figsize=(7.2, 2.2), layout="constrained")
+    left = dict.fromkeys(names, 0.0)
+    operations = summary["exact"]["online_seconds_by_operation"]
+    for operation in (name for name, seconds in operations.items() if seconds > 1e-3):
+        widths = [max(0, summary[k]["online_seconds_by_operation"][operation]) for k in names]
+        axes.barh([*names.values()], widths, left=[*left.values()], label=operation)
+        left = {k: left[k] + width for k, width in zip(names, widths, strict=True)}
+    for at, total in enumerate(left.values()):
+        axes.annotate(
+            f"{total:.2f} s", (total, at), xytext=(4, 0), textcoords="offset points", va="center"
+        )
+    axes.set_xlim(0, 1.12 * max(left.values()))
+    axes.invert_yaxis()
+    axes.set_xlabel("online seconds of a layer of BERT-base, 128 tokens")
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def curves(results: Figures) -> Any:
+    """Accuracy on the dev set while training: every method of Quad with 2Quad."""
+    cells = [c for c in results["cells"] if (c["act"], c["attention"]) == ("quad", "2quad")]
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.2), layout="constrained")
+    for cell in cells:
+        points = [100 * point["accuracy"] for point in cell["curve"]]
+        axes.plot(range(1, len(points) + 1), points, "o-", label=cell["method"])
+    teacher = 100 * results["teacher"]["dev"]["accuracy"]
+    axes.axhline(teacher, color=PLAIN, linestyle="--", label="teacher")
+    axes.set_xlabel("epoch, of all stages")
+    axes.set_ylabel("dev accuracy, %")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+DRAWN: dict[str, tuple[str, Callable[[Figures], Any]]] = {
+    "growth": ("growth", growth),
+    "peers": ("peers", peers),
+    "links": ("netem", links),
+    "functions_activation": ("approximations", functions("activation")),
+    "functions_attention": ("approximations", functions("attention")),
+    "breakdown": ("speedup", breakdown),
+    "curves_rotten_tomatoes": ("grid_rotten_tomatoes", curves),
+    "curves_imdb": ("grid_imdb", curves),
+}
 
 
 def main() -> None:
@@ -127,13 +204,15 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, default=ROOT / "docs" / "figures")
     options = parser.parse_args()
     options.figures.mkdir(parents=True, exist_ok=True)
-    for name, draw in DRAWN.items():
-        source = options.results / f"{name}.json"
+    for name, (results, draw) in DRAWN.items():
+        source = options.results / f"{results}.json"
         if not source.is_file():
             print(f"{name}: no {source.name}, so no figure")
             continue
         figure = draw(json.loads(source.read_text(encoding="utf-8")))
-        target = options.figures / f"{draw.__name__}.png"
+        if figure is None:
+            continue
+        target = options.figures / f"{name}.png"
         figure.savefig(target, dpi=144, metadata={"Software": None})
         pyplot.close(figure)
         print(f"wrote {target.name}")
