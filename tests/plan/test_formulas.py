@@ -6,12 +6,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.checkpoints import make_tiny
 from tests.families import make_family
 
 import veilform
+from veilform.approx import registry
+from veilform.approx.entry import Activation
 from veilform.drive.trace import Trace, trace
 from veilform.models.bert.secure import SecureBert
-from veilform.models.bert.sides import ServerSide
+from veilform.models.bert.sides import ServerSide, Shape
 from veilform.models.checkpoint import resolve
 from veilform.nn.scales import (
     HIDDEN,
@@ -181,3 +184,15 @@ def test_the_example(side: ServerSide) -> None:
     found = check(example(side))
     for total in (found.total.up, found.total.down):
         assert written(total), f"docs/protocols.md does not say {total:,} bytes"
+
+
+MORE_MESSAGES = {"fourier-gelu": 2, "poly-gelu": 2, "softmax": 2 * 5, "softmax-ode": 14}
+"""A layer of 32 tokens takes so many more with this than with Quad or 2Quad (section 23)."""
+
+
+@pytest.mark.parametrize("name", registry.ENTRIES)
+def test_messages_of_a_layer_with_any_function(name: str, tmp_path: Path) -> None:
+    key = "hidden_act" if isinstance(registry.get(name), Activation) else "softmax_act"
+    tiny = make_tiny(tmp_path, calibrated=True, num_hidden_layers=1, **{key: name})
+    messages = ServerSide(tiny, only_calibrated=False).trace(Shape(1, 32)).messages
+    assert messages == 20 + MORE_MESSAGES.get(name, 0)
