@@ -106,8 +106,8 @@ class Scored(NamedTuple):
 
     Attributes:
         source: scale of the scores.
-        bound: |score| <= 2^bound as a real number. Scores have a ring of bound + source + 2 bits,
-            and the entry's ``room``.
+        bound: |score| <= 2^bound as a real number; LEAST_BOUND or more. Scores have a ring of
+            bound + source + 2 bits, and the entry's ``room``.
         scale: of the numerators, or of the weights of an attention that does not divide.
         bits: of their ring.
         length: keys of a row.

@@ -74,5 +74,6 @@ ENTRY = Attention(
     domain=2.0**BOUND,
     error=2.0**-8,
     degree=0,
+    room=1,
     mask=protocol.Plan(STEPS, BOUND, 10, WEIGHT, WEIGHT + 2).working,  # scores come at scale 10
 )

@@ -184,7 +184,8 @@ def _attention(
     length: int,
     room: int,
 ) -> AttentionScales:
-    score = _bits(bounds.scores) + SCORE + SIGN + attention.room
+    bound = max(_bits(bounds.scores), LEAST_BOUND)
+    score = bound + SCORE + SIGN + attention.room
     query = min(HIDDEN, room - (score - SCORE + HIDDEN + WEIGHT))
     if query < QUERY_BITS:
         raise ModelError(
@@ -234,7 +235,7 @@ def _attention(
         qkv=qkv,
         query_shift=query_shift,
         score_shift=score_shift,
-        bound=_bits(bounds.scores),
+        bound=bound,
         score=score,
         numerator=numerator,
         value_shift=value_shift,
