@@ -69,6 +69,8 @@ def distil(
 ) -> dict:
     """Make the student and write ``job.out``; returns the figures, which training.json keeps.
 
+    Under ``torchrun`` the first process measures and writes; the others return training's part.
+
     Stages are kept under ``out/stages``: an interrupted job goes on where it was, a finished one
     is only written again.
 
