@@ -19,6 +19,7 @@ import transformers
 from rich.console import Console
 
 from veilform.bench import machine
+from veilform.bench import machine
 from veilform.distill import reviews, shipped
 from veilform.distill.methods import METHODS, Recipe
 from veilform.distill.progress import Bar
@@ -136,9 +137,16 @@ def main() -> None:
                   settings=settings)  # fmt: skip
         figures = distil(job, splits, (bar,))
         console.print(f"cell {act} {attention} {method}: {figures['student']['scores']}")
-        command = f"python bench/grid.py --out FOLDER --data {options.data}"
-        results = options.results / f"grid_{options.data}.json"
-        machine.save(results, command, collect(options.data, options.out))
+        write(options.data, options.out, options.results)
+    write(options.data, options.out, options.results)
+
+
+def write(data: str, out: Path, results: Path) -> None:
+    """The figures of all cells that are there."""
+    figures = collect(data, out)
+    machine.save(
+        results / f"grid_{data}.json", f"python bench/grid.py --data {data} --out FOLDER", figures
+    )
 
 
 if __name__ == "__main__":

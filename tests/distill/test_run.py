@@ -1,6 +1,8 @@
 """Whole distillations of tiny models: stages, resuming, methods, folders, the command."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -219,6 +221,32 @@ def test_the_command(files, teacher_folder, tmp_path, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert figures["student"]["act"] == "quad,gelu"
     assert [s["stage"]["name"] for s in figures["student"]["stages"]] == ["layers"]
+
+
+def test_two_processes_share_a_training(files, teacher_folder, tmp_path):
+    """Data parallel over gloo: one of the two writes and reports."""
+    out = tmp_path / "out"
+    arguments = ["distill", "--teacher", teacher_folder, "--train", files / "train.jsonl", "--dev",
+                 files / "dev.jsonl", "--out", out, "--epochs", 1, "--stage2-epochs", 1,
+                 "--teacher-epochs", 1, "--max-tokens", 16, "--no-bf16", "--threads", 1,
+                 "--json"]  # fmt: skip
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "0",
+    ]
+    done = subprocess.run(
+        [*launcher, "-m", "veilform", *map(str, arguments)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(done.stdout[done.stdout.index("{") :])
+    assert figures == json.loads((out / "training.json").read_text())
+    # 64 texts, two processes of 32: one step an epoch.
+    assert figures["student"]["stages"][0]["curve"][0]["step"] == 1
 
 
 def test_what_the_command_refuses(files, tmp_path):

@@ -117,7 +117,7 @@ def distill(
         raise InputError(NEEDS_TORCH) from None
     from veilform.distill.methods import Recipe, paper_recipe
     from veilform.distill.progress import Bar
-    from veilform.distill.run import Job
+    from veilform.distill.run import Job, is_first_process
     from veilform.distill.run import distil as run
     from veilform.distill.stages import Settings
 
@@ -142,6 +142,8 @@ def distill(
     )  # fmt: skip
     with console.step("reading", as_json) as tell:
         figures = run(job, splits, (Bar(console.err),), tell)
+    if not is_first_process():
+        return
     if as_json:
         console.print_json(figures)
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 from veilform.errors import VeilformError
 from veilform.models.bert.calibration import Calibration
 from veilform.models.bert.sides import ServerSide, Shape
+from veilform.models.text import BUCKETS
 from veilform.plan.cost import Report
 
 HEAD = """---
@@ -55,6 +56,7 @@ USE = """
 It knows what its teacher and its data taught it, with their biases. Data: {task}. Name here the
 licences of the teacher and of the data before you publish this folder.
 """
+MIN = min(BUCKETS)
 STARTS = {
     "closed-form": "least-squares fits to its teacher",
     "teacher": "its teacher's weights",
@@ -96,17 +98,15 @@ def _scores(figures: dict) -> str:
 def _cost(folder: Path, max_tokens: int) -> str:
     try:
         side = ServerSide(folder)
-    except VeilformError as error:
+        lengths = [s.length for s in side.scales.lengths if s.length <= max(max_tokens, MIN)]
+        costs = {length: Report(side.trace(Shape(1, length))) for length in lengths}
+    except (VeilformError, ValueError) as error:
+        # A ValueError is a mistake of ours; hours of training must not be lost to it.
         return NOT_SERVED.format(reason=error)
-    rows = []
-    for scales in side.scales.lengths:
-        if scales.length <= max(max_tokens, 16):
-            cost = Report(side.trace(Shape(1, scales.length)))
-            rows.append(
-                f"| {scales.length} | {cost.trace.messages} | {cost.up_bytes / 1e6:.2f} MB "
-                f"| {cost.down_bytes / 1e6:.2f} MB "
-                f"| {cost.trace.total.offline_bytes / 1e6:.2f} MB |"
-            )
-    return COST.format(
-        rows="\n".join(rows), texts=Calibration.load(folder).texts, digest=side.model
-    )
+    rows = [
+        f"| {length} | {cost.trace.messages} | {cost.up_bytes / 1e6:.2f} MB "
+        f"| {cost.down_bytes / 1e6:.2f} MB | {cost.trace.total.offline_bytes / 1e6:.2f} MB |"
+        for length, cost in costs.items()
+    ]
+    texts = Calibration.load(folder).texts
+    return COST.format(rows="\n".join(rows), texts=texts, digest=side.model)

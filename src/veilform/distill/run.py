@@ -69,6 +69,8 @@ def distil(
 ) -> dict:
     """Make the student and write ``job.out``; returns the figures, which training.json keeps.
 
+    Under ``torchrun`` the first process measures and writes; the others return training's part.
+
     Stages are kept under ``out/stages``: an interrupted job goes on where it was, a finished one
     is only written again.
 
@@ -93,6 +95,7 @@ def distil(
         return figures
     _write(job, material.tokenizer, student)
     tell("measuring")
+    written = load_model(job.out).to(student.device)
     figures = {
         "task": asdict(splits.task),
         "examples": {
@@ -102,8 +105,8 @@ def distil(
             "test": len(splits.test),
         },
         "max_tokens": job.max_tokens,
-        "teacher": {"scores": material.scores(teacher), "fine_tuning": tuned},
-        "student": {"scores": material.scores(load_model(job.out)), **figures},
+        "teacher": {"scores": material.scores(teacher.to(student.device)), "fine_tuning": tuned},
+        "student": {"scores": material.scores(written), **figures},
         "recipe": asdict(job.recipe),
         "threads": torch.get_num_threads(),
         "device": str(student.device),
@@ -137,7 +140,7 @@ def fine_tune(
     result = run_stage(stage, job.settings, model, material, folder, None, callbacks)
     if is_first_process():
         save_model(model, tokenizer, job.max_tokens, job.out / "teacher")
-    return model.eval(), result
+    return model.cpu().eval(), result
 
 
 def is_first_process() -> bool:
