@@ -19,7 +19,6 @@ import transformers
 from rich.console import Console
 
 from veilform.bench import machine
-from veilform.bench import machine
 from veilform.distill import reviews, shipped
 from veilform.distill.methods import METHODS, Recipe
 from veilform.distill.progress import Bar
