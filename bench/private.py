@@ -22,7 +22,7 @@ def row(name: str, figures: dict[str, Any]) -> dict[str, Any]:
     private = figures["private"]
     return {
         "name": name,
-        "data": figures["data"],
+        "data": Path(figures["data"]).name,
         "texts": private["texts"],
         "without_answer": private["without_answer"],
         "plain": private["plain_same"]["accuracy"],
@@ -44,17 +44,25 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--data", default="rotten_tomatoes")
     parser.add_argument("--count", type=int, default=1000, help="texts (default 1000)")
+    parser.add_argument("--batch", type=int, default=8, help="texts a run (default 8)")
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     command = [sys.executable, "-m", "veilform", "evaluate", options.folder, "--json"]
-    command += ["--data", options.data, "--private", str(options.count)]
+    command += [
+        "--data",
+        options.data,
+        "--private",
+        str(options.count),
+        "--batch",
+        str(options.batch),
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
     found = row(options.name, json.loads(done.stdout))
     kept = json.loads(options.json.read_text())["models"] if options.json.is_file() else []
     models = [one for one in kept if one["name"] != options.name] + [found]
-    shown = f"python bench/private.py NAME FOLDER --data {options.data} --count {options.count}"
+    shown = f"python bench/private.py NAME FOLDER --data {Path(options.data).name} --count {options.count}"
     machine.save(options.json, shown, {"models": models})
     print(json.dumps({key: value for key, value in found.items() if key != "by_length"}))
 

@@ -155,6 +155,8 @@ class Attention:
             measured on texts.
         error: largest difference of a weight from the plain one's, beyond rounding, on the domain.
         domain: largest magnitude of a score for which that holds, as of an activation.
+        wanted: interval in which training keeps the mean of a row's numerators, so that the
+            division needs a small table; None where ``lowest`` bounds it.
         mask: fewest bits that the opened mask must have.
         degree, fine, room, constants: as of an activation.
     """
@@ -171,6 +173,7 @@ class Attention:
     lowest: Callable[[int], float] | None = None
     error: float = 0.0
     domain: float = math.inf
+    wanted: tuple[float, float] | None = None
     mask: int = 0
     degree: int = 1
     fine: int = 0

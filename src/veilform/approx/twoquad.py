@@ -58,5 +58,6 @@ ENTRY = Attention(
     secure=secure,
     scale=9,
     offset=SHIFT,
+    wanted=(6.0, 300.0),
     degree=2,
 )

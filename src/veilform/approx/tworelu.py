@@ -47,4 +47,5 @@ ENTRY = Attention(
     secure=secure,
     scale=10,  # that of the scores
     epsilon=EPSILON,
+    wanted=(0.1, 30.0),
 )

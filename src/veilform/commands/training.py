@@ -165,6 +165,10 @@ def evaluate(
     private: Annotated[
         int, typer.Option(help="How many of the texts to run privately too.", min=0)
     ] = 0,
+    batch: Annotated[
+        int,
+        typer.Option(help="Texts in a private run; fewer where their stock is too large.", min=1),
+    ] = 8,
     glue_dir: Annotated[Path | None, typer.Option(help="Folder with GLUE's files.")] = None,
     count: Annotated[int, typer.Option(help="Use the first texts only; 0: all.", min=0)] = 0,
     as_json: Json = False,
@@ -192,7 +196,7 @@ def evaluate(
             bar.update(tasks[what], completed=done)
 
         plain = evaluator.plain(progress)
-        secret = evaluator.private(private, progress) if private else None
+        secret = evaluator.private(private, progress, batch) if private else None
     figures = compare(splits.task.metrics, evaluator.labels, plain, secret)
     if as_json:
         console.print_json({"model": model, "data": data, **figures})

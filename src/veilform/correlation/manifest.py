@@ -110,7 +110,10 @@ class Manifest(msgspec.Struct, frozen=True, dict=True):
             own = _words(getattr(spec, "shape", ()), limit)
             total += 8 * max(own, sum(_words(field.shape, limit) for field in fields))
             if total > limit:
-                raise ProtocolError(f"the manifest asks for more than {limit} bytes of randomness")
+                raise ProtocolError(
+                    f"the manifest asks for more than {limit} bytes of randomness: run fewer texts "
+                    "at once"
+                )
 
     @functools.cached_property
     def correction_bytes(self) -> int:

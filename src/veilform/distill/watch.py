@@ -6,6 +6,7 @@ for: denominators of attention functions that divide, and the variance that a la
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -15,11 +16,8 @@ from veilform.distill.anatomy import layers
 from veilform.distill.losses import Bounds
 
 VARIANCE = Bounds(0.07, 30.0)
-DENOMINATORS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Bounds]] = {
-    "2quad": (lambda scores: (scores + 5).square(), Bounds(6.0, 300.0)),
-    "2relu": (torch.relu, Bounds(0.1, 30.0)),
-}
-"""For an attention function that divides by a sum: the summand, and bounds of its mean."""
+WITHIN = 0.9
+"""Scores are kept within so much of their function's domain, as other texts may go further."""
 
 
 class Watch:
@@ -57,25 +55,32 @@ class Watch:
             del parts.attention.watcher
 
     def row_means(self, mask: torch.Tensor) -> list[torch.Tensor | None]:
-        """Per layer, the mean of the denominator's summands, [B, H, T]; None: no such sum."""
+        """Per layer, the mean of a row's numerators, [B, H, T]; None where no range is wanted."""
         found: list[torch.Tensor | None] = []
         keys = mask[:, None, None, :].float()
         for parts, scores in zip(self._parts, self.scores, strict=True):
-            summand = DENOMINATORS.get(parts.attention.attention_entry.name)
-            if summand is None:
+            entry = parts.attention.attention_entry
+            if entry.wanted is None or entry.numerators is None:
                 found.append(None)
             else:
-                found.append((summand[0](scores) * keys).sum(-1) / keys.sum(-1))
+                found.append((entry.numerators(scores, keys) * keys).sum(-1) / keys.sum(-1))
         return found
 
     def penalty(self, mask: torch.Tensor) -> torch.Tensor:
         """Hinge penalties summed over tokens and layers, per text; ``mask`` is [B, T]."""
         valid = mask.bool()
         total = torch.zeros((), device=mask.device)
-        for parts, means in zip(self._parts, self.row_means(mask), strict=True):
-            if means is not None:
-                bounds = DENOMINATORS[parts.attention.attention_entry.name][1]
+        for parts, means, scores in zip(
+            self._parts, self.row_means(mask), self.scores, strict=True
+        ):
+            entry = parts.attention.attention_entry
+            if means is not None and entry.wanted is not None:
+                bounds = Bounds(*entry.wanted)
                 total = total + bounds.penalty(means.transpose(1, 2)[valid]).mean(-1).sum()
+            if math.isfinite(entry.domain):
+                # Padding is computed under secure computation too, and must stay in the domain.
+                beyond = torch.relu(scores.abs() - WITHIN * entry.domain)
+                total = total + beyond.square().sum(-1).mean(1).sum()
         for variance in (*self.attention_variances, *self.ffn_variances):
             total = total + VARIANCE.penalty(variance[valid]).sum()
         return total / mask.shape[0]
