@@ -203,7 +203,7 @@ def speed(series: str) -> Callable[[Figures], str]:
         base = {
             (row["seq"], row["layers"]): row
             for row in results[series]
-            if (row["activation"], row["attention"]) == ("gelu", "softmax")
+            if (row["activation"], row["attention"]) == ("fourier-gelu", "softmax")
         }
         rows = []
         for row in results[series]:
@@ -255,7 +255,7 @@ def breakdown(results: Figures) -> str:
         rows.append(
             ["CrypTen's exact layer over ours with Quad, 2Quad", "", "", f"{b / total:.1f}"]
         )
-    head = ["seconds of a layer", "quad + 2quad", "gelu + softmax", "times"]
+    head = ["seconds of a layer", "quad + 2quad", "fourier-gelu + softmax", "times"]
     drawn = picture("breakdown", "Seconds of a layer by operation")
     return markdown(head, rows) + made_by(results) + "\n" + drawn
 

@@ -62,7 +62,8 @@ def main() -> None:
     found = row(options.name, json.loads(done.stdout))
     kept = json.loads(options.json.read_text())["models"] if options.json.is_file() else []
     models = [one for one in kept if one["name"] != options.name] + [found]
-    shown = f"python bench/private.py NAME FOLDER --data {Path(options.data).name} --count {options.count}"
+    data = Path(options.data).name
+    shown = f"python bench/private.py NAME FOLDER --data {data} --count {options.count}"
     machine.save(options.json, shown, {"models": models})
     print(json.dumps({key: value for key, value in found.items() if key != "by_length"}))
 
