@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.checkpoints import TEXTS, make_tiny, tiny_tokenizer
 
 from veilform.cli import app
@@ -37,6 +39,18 @@ def test_cut_keeps_what_training_saw():
     tokenizer.post_processor = None
     pair = cut(tokenizer, Example("the film was not", 0, "good bad very great"))
     assert pair == ("the film was", "good bad very")
+
+
+@given(text=st.text("abdgot .,", min_size=1, max_size=80), limit=st.integers(4, 12))
+def test_cut_fits_whatever_the_words(text, limit):
+    tokenizer = tiny_tokenizer()
+    tokenizer.enable_truncation(limit)
+    kept = cut(tokenizer, Example(text, 0))
+    assert text.startswith(kept)
+    tokenizer.no_truncation()
+    assert len(tokenizer.encode(kept).ids) <= limit
+    if len(tokenizer.encode(text).ids) <= limit:
+        assert kept == text
 
 
 def test_compare_by_hand():

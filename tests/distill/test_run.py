@@ -230,15 +230,7 @@ def test_two_processes_share_a_training(files, teacher_folder, tmp_path):
                  files / "dev.jsonl", "--out", out, "--epochs", 1, "--stage2-epochs", 1,
                  "--teacher-epochs", 1, "--max-tokens", 16, "--no-bf16", "--threads", 1,
                  "--json"]  # fmt: skip
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        "0",
-    ]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*launcher, "-m", "veilform", *map(str, arguments)], capture_output=True, text=True
     )
