@@ -101,6 +101,10 @@ class Activation:
     constants: Callable[[Elementwise], Sequence[Words]] = _nothing
 
 
+MOST_KEYS = 512
+"""The longest row that is served."""
+
+
 class Scored(NamedTuple):
     """The plan of an attention.
 
@@ -151,8 +155,8 @@ class Attention:
         scale: of the numerators.
         offset: added to every score.
         epsilon: added to the mean of a row's numerators, by which they are divided.
-        lowest: bound from below on that mean, from the number of keys; None if it has to be
-            measured on texts.
+        lowest: bound from below on that mean, for MOST_KEYS at most; None if it has to be measured
+            on texts. It is the same for every length, as there is one set of weights for all.
         error: largest difference of a weight from the plain one's, beyond rounding, on the domain.
         domain: largest magnitude of a score for which that holds, as of an activation.
         wanted: interval in which training keeps the mean of a row's numerators, so that the
@@ -170,7 +174,7 @@ class Attention:
     scale: int
     offset: float = 0.0
     epsilon: float = 0.0
-    lowest: Callable[[int], float] | None = None
+    lowest: float | None = None
     error: float = 0.0
     domain: float = math.inf
     wanted: tuple[float, float] | None = None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from veilform.approx.arrays import FloatArray, MaskArray, namespace
-from veilform.approx.entry import Attention, Masking, Scored
+from veilform.approx.entry import MOST_KEYS, Attention, Masking, Scored
 from veilform.protocol import tables
 from veilform.protocol.compare import row_max
 from veilform.protocol.curve import curve
@@ -107,7 +107,7 @@ ENTRY = Attention(
     largest=lambda score: 1.0,
     secure=secure,
     scale=14,
-    lowest=lambda length: 1 / length,
+    lowest=1 / MOST_KEYS,
     error=TOLERANCE,
     fine=FINE,
     room=1,

@@ -197,7 +197,7 @@ def _attention(
     mask_bits = (length - 1).bit_length() + 3
     numerator = attention.scale
     shift = max(0, attention.degree * SCORE + attention.fine - numerator)
-    mean = _mean(attention, measured, length)
+    mean = _mean(attention, measured)
     if mean is None:
         # Weights add up to 1, give or take their errors.
         window, largest_sum = None, numerator + 1 + _bits(bounds.values)
@@ -250,12 +250,12 @@ def _attention(
     )
 
 
-def _mean(attention: Attention, measured: Range, length: int) -> Range | None:
+def _mean(attention: Attention, measured: Range) -> Range | None:
     """The range of the mean of a row's numerators, its margins included."""
     if attention.numerators is None:
         return None
     if attention.lowest is not None:
-        return Range(attention.lowest(length), attention.largest(0.0))
+        return Range(attention.lowest, attention.largest(0.0))
     low, high = _widened(measured)
     return Range(low + attention.epsilon, high + attention.epsilon)
 
