@@ -203,13 +203,15 @@ def speed(series: str) -> Callable[[Figures], str]:
         base = {
             (row["seq"], row["layers"]): row
             for row in results[series]
-            if (row["activation"], row["attention"]) == ("fourier-gelu", "softmax")
+            if (row["activation"], row["attention"]) == ("gelu", "softmax")
         }
         rows = []
         for row in results[series]:
             name = f"{row['activation']} + {row['attention']}"
             if "refused" in row:
-                rows.append([name, str(row["seq"]), row["refused"], *[""] * 6])
+                large = "randomness" in row["refused"]
+                why = "refused: over 8 GiB of correlations" if large else row["refused"]
+                rows.append([name, str(row["seq"]), why, *[""] * 6])
                 continue
             exact = base[row["seq"], row["layers"]]
             moved = row["bytes_client_to_server"] + row["bytes_server_to_client"]
@@ -255,7 +257,7 @@ def breakdown(results: Figures) -> str:
         rows.append(
             ["CrypTen's exact layer over ours with Quad, 2Quad", "", "", f"{b / total:.1f}"]
         )
-    head = ["seconds of a layer", "quad + 2quad", "fourier-gelu + softmax", "times"]
+    head = ["seconds of a layer", "quad + 2quad", "gelu + softmax", "times"]
     drawn = picture("breakdown", "Seconds of a layer by operation")
     return markdown(head, rows) + made_by(results) + "\n" + drawn
 

@@ -150,7 +150,7 @@ def breakdown(results: Figures) -> Any:
     summary = results.get("summary", {})
     if not {"student", "exact"} <= set(summary):
         return None
-    names = {"student": "quad + 2quad", "exact": "fourier-gelu + softmax"}
+    names = {"student": "quad + 2quad", "exact": "gelu + softmax"}
     figure, axes = pyplot.subplots(figsize=(7.2, 2.2), layout="constrained")
     left = dict.fromkeys(names, 0.0)
     operations = summary["exact"]["online_seconds_by_operation"]

@@ -25,7 +25,7 @@ masks = hnp.arrays(np.int64, (3, 6), elements=st.integers(0, 1)).map(
 
 def test_every_function_has_a_protocol() -> None:
     assert set(registry.ENTRIES) == {
-        "quad", "relu", "gelu", "fourier-gelu", "poly-gelu", "tanh",
+        "quad", "relu", "gelu", "curve-gelu", "fourier-gelu", "poly-gelu", "tanh",
         "2quad", "2relu", "softmax", "softmax-ode",
     }  # fmt: skip
     assert all(entry.secure is not None for entry in registry.ENTRIES.values())
