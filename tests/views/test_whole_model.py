@@ -67,7 +67,8 @@ def test_every_bit_on_the_wire_is_padding_or_balanced(
             ones[role] = ones.get(role, np.zeros_like(bits)) + bits
     for role, count in ones.items():
         live = count > 0
-        assert live.mean() > 0.9, f"a tenth of what the {role.value} sends is constant"
+        # What fills a word up to whole bytes is 0.
+        assert live.mean() > 7 / 8, f"an eighth of what the {role.value} sends is constant"
         # Seven standard deviations, for some 10^6 bits.
         worst = np.abs(count[live] / RUNS - 0.5).max()
         assert worst < 7 * 0.5 / np.sqrt(RUNS), (
