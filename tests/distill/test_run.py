@@ -207,6 +207,8 @@ def test_the_papers_recipe():
     recipe = paper_recipe(50)
     first, second = recipe.stages("full", "matthews")
     assert (first.epochs, first.lr, second.epochs, second.lr) == (50, 5e-5, 5, 1e-5)
+    assert first.weights.attention > 0
+    assert first.weights.logits == 0 < second.weights.logits
 
 
 def run(*arguments):

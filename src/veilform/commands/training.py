@@ -80,7 +80,9 @@ def distill(
     ] = None,
     label_lr: Annotated[float | None, typer.Option(help="Their learning rate.")] = None,
     hidden_weight: Annotated[float, typer.Option(help="Loss of hidden states.")] = 10.0,
-    attention_weight: Annotated[float, typer.Option(help="Loss of attention scores.")] = 0.0,
+    attention_weight: Annotated[
+        float | None, typer.Option(help="Loss of attention scores. (default 0, GLUE: 1)")
+    ] = None,
     label_weight: Annotated[float, typer.Option(help="Loss of labels in stage 2.")] = 0.0,
     range_weight: Annotated[float, typer.Option(help="Penalty outside private ranges.")] = 0.1,
     patience: Annotated[

@@ -78,8 +78,14 @@ class Recipe:
 
 
 def paper_recipe(epochs: int) -> Recipe:
-    """MPCFormer's settings for a task whose first stage has that many epochs (section 4.1)."""
-    return Recipe(epochs, glue.STAGE1_LR, glue.STAGE2_EPOCHS, glue.STAGE2_LR)
+    """MPCFormer's settings for a task whose first stage has that many epochs (section 4.1).
+
+    Stage 1 learns embeddings, hidden states and attention scores; logits come in stage 2.
+    """
+    return Recipe(
+        epochs, glue.STAGE1_LR, glue.STAGE2_EPOCHS, glue.STAGE2_LR,
+        attention=1.0, stage1_logits=0.0,
+    )  # fmt: skip
 
 
 def start(
