@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 
 import msgspec
@@ -141,6 +142,21 @@ def test_many_arrays_that_are_each_small_enough() -> None:
     many = [Preshare(f"x{i}", (LIMIT // 8 - 1,), 64) for i in range(9)]
     with pytest.raises(ProtocolError, match="more than"):
         manifest(*many).check_size(LIMIT)
+
+
+def test_a_stock_counts_by_its_bytes_and_the_dealer_by_words() -> None:
+    """Comparisons hold many bytes that are bits: dealing them takes 8 bytes each."""
+    made = manifest(X, *(specs.Compare(f"y{i}", 48, 39, R) for i in range(3)))
+    held = [sum(f.nbytes for s in made.specs for f in s.fields(role)) for role in BOTH]
+    one = [field for role in BOTH for field in made.specs[-1].fields(role)]
+    at_once = 8 * sum(math.prod(field.shape) for field in one)
+    assert 2 * at_once < sum(held)
+    made.check_size(max(held) + 8 * math.prod(X.shape))
+    with pytest.raises(ProtocolError, match=f"more than {min(held) - 1} bytes"):
+        made.check_size(min(held) - 1)
+    alone = manifest(X, specs.Compare("y", 48, 39, R))
+    with pytest.raises(ProtocolError, match="shorter texts"):
+        alone.check_size(at_once - 1)
 
 
 def test_a_product_over_very_many_axes_is_not_computed() -> None:

@@ -16,6 +16,7 @@ from veilform.correlation.specs import (
     dealt_bytes,
 )
 from veilform.errors import ProtocolError
+from veilform.ring import WORD
 from veilform.roles import CLIENT, SERVER, Role
 
 VERSION = 2
@@ -96,23 +97,29 @@ class Manifest(msgspec.Struct, frozen=True, dict=True):
         return {}
 
     def check_size(self, limit: int) -> None:
-        """Refuses a manifest with more than ``limit`` bytes of arrays, before any is made.
+        """Refuses a manifest before any array is made.
+
+        A party holds a run's whole stock, as whole bytes a word: at most ``limit`` bytes. The
+        dealer makes one correlation at a time, for both parties, as 64-bit words: likewise.
 
         Raises:
             ProtocolError: it is too large, or an axis is below 1.
         """
-        total = 0
+        held, word = 0, WORD // 8
         for spec in self.specs:
-            fields = [field for role in (CLIENT, SERVER) for field in spec.fields(role)]
-            if any(not 0 < field.bits <= 64 for field in fields):
+            fields = {role: spec.fields(role) for role in (CLIENT, SERVER)}
+            both = [field for of_role in fields.values() for field in of_role]
+            if any(not 0 < field.bits <= 64 for field in both):
                 raise ProtocolError("the manifest has an impossible field")
             # A spec's own shape counts without any field: the dealer makes that array anyway.
-            own = _words(getattr(spec, "shape", ()), limit)
-            total += 8 * max(own, sum(_words(field.shape, limit) for field in fields))
-            if total > limit:
+            made = _words(getattr(spec, "shape", ()), limit)
+            at_once = word * max(made, sum(_words(field.shape, limit) for field in both))
+            stocked = max(sum(field.nbytes for field in of_role) for of_role in fields.values())
+            held += max(word * made, stocked)
+            if max(held, at_once) > limit:
                 raise ProtocolError(
-                    f"the manifest asks for more than {limit} bytes of randomness: run fewer texts "
-                    "at once"
+                    f"the manifest asks for more than {limit} bytes of randomness: run fewer or "
+                    "shorter texts at once"
                 )
 
     @functools.cached_property
