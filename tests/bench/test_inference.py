@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from veilform.bench import random_model
 from veilform.bench.inference import Setting, measure
 from veilform.bench.plain import Plain
 from veilform.bench.presets import PRESETS, ModelShape, preset
@@ -97,7 +98,10 @@ def members(session: int) -> list[int]:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_shape_can_be_served(name: str, tmp_path: Path) -> None:
+def test_every_shape_can_be_served(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random_model, "CALIBRATION_TOKENS", 64)
     write_model(tmp_path / "model", preset(name).with_layers(1), 20)
     side = ServerSide(tmp_path / "model")
     assert side.calibrated == 32
