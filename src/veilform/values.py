@@ -106,7 +106,12 @@ class Opened(_Held):
     @property
     def width(self) -> int:
         """Bits of the ring that it was opened in."""
-        return WORD - self.shift if self.shift else self.bits
+        return self.lifted_from or self.bits
+
+    @property
+    def lifted_from(self) -> int | None:
+        """Bits of the ring that it was lifted from; None if it was not."""
+        return WORD - self.shift if self.shift else None
 
     @property
     def ref(self) -> MaskRef:

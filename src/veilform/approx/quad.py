@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from veilform.approx.arrays import FloatArray
 from veilform.approx.entry import Activation, Elementwise, Fold, Reach
+from veilform.approx.squares import squared
 from veilform.protocol.effects import Protocol
 from veilform.protocol.lookup import Checked
-from veilform.protocol.multiply import square
-from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
-from veilform.protocol.truncate import drop
 from veilform.values import Additive, Preshared
 
 
@@ -26,9 +24,7 @@ def quad(x: FloatArray) -> FloatArray:
 
 def secure(me: Party, x: Preshared, plan: Elementwise, checks: list[Checked]) -> Protocol[Additive]:
     """x^2."""
-    shift = 2 * plan.source - plan.scale
-    opened = yield from open_value(me, x, plan.bits + shift)
-    return drop(me, (yield from square(me, opened)), shift)
+    return (yield from squared(me, x, plan))
 
 
 ENTRY = Activation(

@@ -13,19 +13,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from veilform.approx.arrays import FloatArray, MaskArray, namespace
+from veilform.approx.curves import FINE, Lines, fit, follow
 from veilform.approx.entry import MOST_KEYS, Attention, Masking, Scored
 from veilform.protocol import tables
 from veilform.protocol.compare import row_max
-from veilform.protocol.curve import curve
 from veilform.protocol.effects import Protocol
 from veilform.protocol.lookup import Checked
-from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
-from veilform.protocol.truncate import drop
 from veilform.ring import Words, constant
 from veilform.values import Additive
 
-FINE = 8
 LOWEST = -10.0
 """exp of less is taken for 0: 128 keys so far below the largest make 0.6 % of a row together."""
 TOLERANCE = 2.0**-8
@@ -71,27 +68,15 @@ def secure(
     largest = yield from row_max(me, Additive(reached, scores.bits))
     top = me.repeat(largest.share, scores.shape)
     below = Additive(me.mix(scores.share, top, negate_b=True), scores.bits)
-    opened = yield from open_value(me, below)
-    found = yield from curve(me, opened, table(plan))
-    return drop(me, found, plan.source + FINE - plan.scale)
+    return (yield from follow(me, below, plan, table(plan)))
 
 
 @functools.cache
 def table(plan: Scored) -> tables.Curve:
     """exp below 0, and 1 above."""
-    out = plan.source + FINE
-    return tables.curve(
-        np.exp,
-        max(LOWEST, -(2.0 ** (plan.bound + 1))),
-        0.0,
-        left=(0.0, 0.0),
-        right=(1.0, 0.0),
-        width=plan.bound + plan.source + 3,
-        scale=plan.source,
-        tolerance=TOLERANCE,
-        ring=plan.bits + out - plan.scale,
-        out=out,
-    )
+    lowest = max(LOWEST, -(2.0 ** (plan.bound + 1)))
+    lines = Lines(np.exp, lowest, 0.0, (0.0, 0.0), (1.0, 0.0), TOLERANCE)
+    return fit(lines, plan, plan.bound + plan.source + 3)
 
 
 def constants(plan: Scored) -> Sequence[Words]:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from veilform.approx.arrays import FloatArray, MaskArray, namespace
 from veilform.approx.entry import Attention, Masking, Scored
+from veilform.approx.squares import squared
 from veilform.protocol.effects import Protocol
 from veilform.protocol.lookup import Checked
-from veilform.protocol.multiply import square
-from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
-from veilform.protocol.truncate import drop
 from veilform.values import Additive
 
 SHIFT = 5
@@ -44,9 +42,7 @@ def secure(
     me: Party, scores: Additive, plan: Scored, masking: Masking, checks: list[Checked]
 ) -> Protocol[Additive]:
     """(s + 5)^2 of scores that hold the 5 already."""
-    shift = 2 * plan.source - plan.scale
-    opened = yield from open_value(me, scores, plan.bits + shift)
-    return drop(me, (yield from square(me, opened)), shift)
+    return (yield from squared(me, scores, plan))
 
 
 ENTRY = Attention(

@@ -236,6 +236,16 @@ class MatMul(Spec, frozen=True, tag="matmul"):
         return _shared(role, [("product", self.shape, self.bits)])
 
 
+def _point_functions(count: int, depth: int, levels: int, bits: int) -> tuple[Field, ...]:
+    """Keys for trees of a depth, with values modulo 2^bits at the lowest levels."""
+    return (
+        Field("key", (count, 2), 64, Source.SEED),
+        Field("seed_words", (count, depth, 2), 64, Source.DEALT),
+        Field("bit_words", (count, depth), 8, Source.DEALT),
+        Field("value_words", (count, levels, 2), bits, Source.DEALT),
+    )
+
+
 class Lookup(Spec, frozen=True, tag="lookup"):
     """Distributed point functions at an index's mask, with values (1, mask of ``payload``).
 
@@ -250,12 +260,7 @@ class Lookup(Spec, frozen=True, tag="lookup"):
     levels: int = 1
 
     def fields(self, role: Role) -> tuple[Field, ...]:
-        return (
-            Field("key", (self.count, 2), 64, Source.SEED),
-            Field("seed_words", (self.count, self.bits, 2), 64, Source.DEALT),
-            Field("bit_words", (self.count, self.bits), 8, Source.DEALT),
-            Field("value_words", (self.count, self.levels, 2), 64, Source.DEALT),
-        )
+        return _point_functions(self.count, self.bits, self.levels, 64)
 
 
 class Curve(Spec, frozen=True, tag="curve"):
@@ -272,12 +277,7 @@ class Curve(Spec, frozen=True, tag="curve"):
 
     def fields(self, role: Role) -> tuple[Field, ...]:
         levels = self.width - self.low
-        return (
-            Field("key", (self.count, 2), 64, Source.SEED),
-            Field("seed_words", (self.count, levels, 2), 64, Source.DEALT),
-            Field("bit_words", (self.count, levels), 8, Source.DEALT),
-            Field("value_words", (self.count, levels, 2), self.bits, Source.DEALT),
-        )
+        return _point_functions(self.count, levels, levels, self.bits)
 
 
 class Compare(Spec, frozen=True, tag="compare"):

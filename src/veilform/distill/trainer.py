@@ -74,7 +74,7 @@ class DistilTrainer(Trainer):
         self.can_return_loss = True
         self.weights = weights
         self.teacher = None if teacher is None else teacher.to(args.device).eval()
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, torch.Tensor] = {}
         self.steps = 0
         self._watch = Watch(model) if weights.attention or weights.ranges else None
         self._teacher_watch = Watch(teacher) if teacher is not None and weights.attention else None
@@ -122,14 +122,14 @@ class DistilTrainer(Trainer):
         if self._watch is not None:
             self._watch.clear()
         for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
         self.steps += 1
         return (loss, out) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: object, **kwargs: object) -> None:
         """Adds the mean of each loss since the last report."""
         if "loss" in logs and self.steps:
-            logs |= {name: round(value / self.steps, 5) for name, value in self.sums.items()}
+            logs |= {name: round(float(value) / self.steps, 5) for name, value in self.sums.items()}
             self.sums, self.steps = {}, 0
         super().log(logs, *args, **kwargs)
 

@@ -112,6 +112,20 @@ def dpf_lookup(
     return out
 
 
+def _walked(
+    party: int, seeds: U8, cw_seeds: U8, cw_bits: U8, words: U64, n: int, y: U64
+) -> tuple[U64, tuple[U8, U8, U8, U64]]:
+    """y, and the keys of trees with values at all n levels, checked."""
+    _check.domain(n, _check.MOST_TREE_BITS)
+    _check.party(party)
+    y = _check.words("y", y)
+    _check.shape("y", y, (y.size,))
+    parts = _key_parts(seeds, cw_seeds, cw_bits, words, (y.size, n, n))
+    if bool((y >> np.uint64(n)).any()):
+        raise ValueError(f"y must lie below 2^{n}")
+    return y, parts
+
+
 class Segments(NamedTuple):
     """A function of an index i: lines by segments in the range first .. last, outside beyond it.
 
@@ -147,13 +161,7 @@ def dpf_segments(
         ValueError: wrong dtypes, shapes, n or party, a y outside the domain, or segments that do
             not fit.
     """
-    _check.domain(n, _check.MOST_TREE_BITS)
-    _check.party(party)
-    y = _check.words("y", y)
-    _check.shape("y", y, (y.size,))
-    parts = _key_parts(seeds, cw_seeds, cw_bits, words, (y.size, n, n))
-    if bool((y >> np.uint64(n)).any()):
-        raise ValueError(f"y must lie below 2^{n}")
+    y, parts = _walked(party, seeds, cw_seeds, cw_bits, words, n, y)
     first, last, fine, grid, rows = segments
     rows = _check.words("rows", rows)
     octaves = last.bit_length() - first.bit_length() + 1
@@ -204,13 +212,7 @@ def dpf_curve(
         ValueError: wrong dtypes, shapes, n or party, a y outside the domain, or a window that does
             not fit.
     """
-    _check.domain(n, _check.MOST_TREE_BITS)
-    _check.party(party)
-    y = _check.words("y", y)
-    _check.shape("y", y, (y.size,))
-    parts = _key_parts(seeds, cw_seeds, cw_bits, words, (y.size, n, n))
-    if bool((y >> np.uint64(n)).any()):
-        raise ValueError(f"y must lie below 2^{n}")
+    y, parts = _walked(party, seeds, cw_seeds, cw_bits, words, n, y)
     first, last, cap, wrap, rows = curve
     rows, wrap = _check.words("rows", rows), wrap % 2**64
     fits = 0 <= cap <= 12 and 1 <= first <= last < (1 << n) - 1

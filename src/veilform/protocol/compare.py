@@ -153,8 +153,9 @@ def _choose_cost(me: Party, c: Bits, x: Opened) -> Cost:
 @declares(_choose_cost)
 def choose(me: Party, c: Bits, x: Opened) -> Protocol[Additive]:
     """c x elementwise: x where c is 1, else 0, in x's ring. Both have the same shape."""
-    width = x.width if x.shift else None
-    taken = yield Take(specs.Choose(me.fresh("choose"), x.shape, x.bits, c.ref, x.ref, width))
+    taken = yield Take(
+        specs.Choose(me.fresh("choose"), x.shape, x.bits, c.ref, x.ref, x.lifted_from)
+    )
     sign, bit = _sign(c), _as_opened(c, taken["m"], x.bits)
     crossed = {"qq": sign * taken["mq"]}
     if x.shift:

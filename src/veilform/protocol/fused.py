@@ -18,17 +18,13 @@ from veilform.roles import SERVER
 from veilform.values import Additive, Opened
 
 
-def _lifted_from(x: Opened) -> int | None:
-    return x.width if x.shift else None
-
-
 def _dealt(spec: specs.AnySpec) -> Cost:
     return Cost(dealt_server=specs.dealt_bytes(spec, SERVER))
 
 
 def _difference_spec(name: str, a: Opened, b: Opened, c: Opened) -> specs.Difference:
     shape = np.broadcast_shapes(a.shape, b.shape, c.shape)
-    widths = tuple(_lifted_from(x) for x in (a, b, c))
+    widths = tuple(x.lifted_from for x in (a, b, c))
     return specs.Difference(name, shape, min(a.bits, b.bits, c.bits), a.ref, b.ref, c.ref, *widths)
 
 
@@ -49,7 +45,7 @@ def multiply_difference(me: Party, a: Opened, b: Opened, c: Opened) -> Protocol[
 
 def _inner_spec(name: str, a: Opened, b: Opened) -> specs.Inner:
     shape = np.broadcast_shapes(a.shape, b.shape)
-    widths = _lifted_from(a), _lifted_from(b)
+    widths = a.lifted_from, b.lifted_from
     return specs.Inner(name, shape, min(a.bits, b.bits), a.ref, b.ref, *widths)
 
 

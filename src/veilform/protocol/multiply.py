@@ -48,10 +48,8 @@ def _multiply_cost(me: Party, a: Opened, b: Opened) -> Cost:
 def multiply(me: Party, a: Opened, b: Opened) -> Protocol[Additive]:
     """a b elementwise. Either may have axes of length 1 where the other has more."""
     bits, shape = min(a.bits, b.bits), np.broadcast_shapes(a.shape, b.shape)
-    spec = specs.Product(
-        me.fresh("product"), shape, bits, a.ref, b.ref,
-        a.width if a.shift else None, b.width if b.shift else None,
-    )  # fmt: skip
+    name = me.fresh("product")
+    spec = specs.Product(name, shape, bits, a.ref, b.ref, a.lifted_from, b.lifted_from)
     taken = yield Take(spec)
     a = repeated(me, a, shape)
     # The kernel itself repeats a last axis of 1.

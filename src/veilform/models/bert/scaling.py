@@ -184,7 +184,7 @@ def _attention(
     length: int,
     room: int,
 ) -> AttentionScales:
-    bound = max(_bits(bounds.scores), LEAST_BOUND)
+    bound = _bound(bounds.scores)
     score = bound + SCORE + SIGN + attention.room
     query = min(HIDDEN, room - (score - SCORE + HIDDEN + WEIGHT))
     if query < QUERY_BITS:
@@ -301,7 +301,7 @@ def _division(
 def _feedforward(
     config: BertConfig, activation: Activation, bounds: LayerBounds, room: int
 ) -> FeedForwardScales:
-    bound = max(_bits(bounds.inner), LEAST_BOUND)
+    bound = _bound(bounds.inner)
     inner = bound + HIDDEN + SIGN + activation.room
     row = _bits(config.hidden_size * bounds.feedforward_row)
     halvings = activation.fold.halvings
@@ -396,7 +396,8 @@ def _pooler(
     """A [CLS] pooling's dense layer and activation, up to the classifier."""
     activation = registry.activation(config.head_act)
     element = SLACK * _pooler_reach(config, tensors, before).element
-    inner = _bits(element) + HIDDEN + SIGN + activation.room
+    bound = _bound(element)
+    inner = bound + HIDDEN + SIGN + activation.room
     output = max(head.ring, inner)
     dropped = (activation.degree - 1) * HIDDEN + activation.fine
     if inner + WEIGHT > room or output + dropped > WORD:
@@ -404,7 +405,7 @@ def _pooler(
             f"the head's dense layer may reach {element:.3g}, too large for any ring; distil with "
             "weight decay"
         )
-    return FeedForwardScales(_bits(element), inner, HIDDEN, CLASSIFIER, output)
+    return FeedForwardScales(bound, inner, HIDDEN, CLASSIFIER, output)
 
 
 def _pooler_reach(config: BertConfig, tensors: Tensors, before: Gain) -> Reach:
@@ -475,3 +476,8 @@ def _widened(measured: Range) -> tuple[float, float]:
 def _bits(bound: float) -> int:
     """x for the next power of two, 2^x: a bound need not tell the weights' norms."""
     return math.ceil(math.log2(bound))
+
+
+def _bound(largest: float) -> int:
+    """The same for a function's input, whose ring has room for every window."""
+    return max(_bits(largest), LEAST_BOUND)
