@@ -36,7 +36,7 @@ MIXES = (
 # Sized for two CPU cores: the hardest mix gets the most epochs.
 RECIPES = {
     "rotten_tomatoes": (
-        Recipe(stage1_epochs=6, stage2_epochs=1, label_epochs=3),
+        Recipe(stage1_epochs=6, stage2_epochs=1, label_epochs=6),
         Recipe(stage1_epochs=2, stage2_epochs=1, label_epochs=3),
     ),
     "imdb": (Recipe(stage1_epochs=4, stage2_epochs=1, label_epochs=2),),

@@ -100,15 +100,19 @@ def start(
 ) -> tuple[PreTrainedModel, str]:
     """The untrained student of a method and what it started from.
 
-    A random student also learns its embeddings: there is nothing to keep.
+    Distillation leaves embeddings as they are unless they are private; students that learn from
+    labels alone learn them too, random ones because there is nothing to keep, and the teacher's
+    because without them Quad's layers do not recover (docs/results.md).
     """
     if method == "w/o p,d":
         set_seed(seed)
         return build_model(student_config(teacher.config, act, attention)), "random"
     student = new_student(teacher, act, attention)
+    if method == "w/o d":
+        return student, "teacher"
     if not private_embedding:
         freeze_embeddings(student)
-    if method == "full" and closed_form and applies(student):
+    if closed_form and applies(student):
         count = min(CALIBRATION, len(material.labelled))
         rows = [material.labelled[i] for i in range(count)]
         start_student(
