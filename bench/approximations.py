@@ -28,10 +28,10 @@ from veilform.approx import registry
 from veilform.approx.entry import Activation, Attention, Elementwise, Masking, Scored
 from veilform.bench import machine
 from veilform.bench.inference import Setting, measure
-from veilform.bench.presets import preset
 from veilform.drive.lockstep import deal_stocks, run
 from veilform.drive.trace import trace
 from veilform.nn.scales import HIDDEN, SCORE
+from veilform.plan.presets import preset
 from veilform.protocol.effects import Protocol
 from veilform.protocol.party import Party
 from veilform.protocol.share import mask_private, preshare

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from veilform.bench import machine
 from veilform.bench.inference import Setting, measure
-from veilform.bench.presets import preset
+from veilform.plan.presets import preset
 
 SIZES = {
     "sequence": (32, 64, 128, 256, 512),

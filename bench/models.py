@@ -21,7 +21,7 @@ from rich.table import Table
 
 from veilform.bench import machine
 from veilform.bench.inference import Setting, measure
-from veilform.bench.presets import preset
+from veilform.plan.presets import preset
 from veilform.transport.links import PRESETS
 
 #: Shape, tokens, link, runs. A shape's loopback comes before its other links.

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from veilform.bench import machine
 from veilform.bench.inference import Setting, measure
-from veilform.bench.presets import ModelShape, preset
+from veilform.plan.presets import ModelShape, preset
 from veilform.transport.links import LOOPBACK, PRESETS, Link, named
 
 PARTIES, CLIENT = "veilform-parties", "veilform-client"

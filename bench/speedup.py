@@ -5,7 +5,8 @@
     python bench/speedup.py --json bench/results/speedup.json  and the figures; kept as they come
 
     mixes    MiniLM-L6, 32 tokens: five mixes, and GELU with softmax
-    lengths  MiniLM-L6, 32 to 512 tokens: Quad with 2Quad, and GELU with softmax
+    lengths  MiniLM-L6, 32 to 512 tokens: Quad with 2Quad, and GELU with softmax; at 512 tokens
+             one layer besides, as six with softmax take more than a stock may hold
     layer    one layer more of BERT-base, 128 tokens, of both; and CrypTen's, exact, given the
              Python that has it by --crypten-python or VEILFORM_PEER_CRYPTEN
 
@@ -31,8 +32,8 @@ from rich.table import Table
 
 from veilform.bench import machine
 from veilform.bench.inference import Setting, measure
-from veilform.bench.presets import ModelShape, preset
 from veilform.errors import VeilformError
+from veilform.plan.presets import ModelShape, preset
 
 STUDENT, EXACT = ("quad", "2quad"), ("gelu", "softmax")
 MIXES = (STUDENT, ("gelu", "2quad"), ("quad", "softmax"), ("quad", "2relu"), ("gelu", "2relu"))
@@ -54,7 +55,8 @@ def points(series: str, runs: int) -> list[Setting]:
     if series == "mixes":
         return [of(small, mix, 32) for mix in (*MIXES, EXACT)]
     if series == "lengths":
-        return [of(small, mix, seq) for seq in LENGTHS for mix in (STUDENT, EXACT)]
+        whole = [of(small, mix, seq) for seq in LENGTHS for mix in (STUDENT, EXACT)]
+        return whole + [of(small.with_layers(1), mix, LENGTHS[-1]) for mix in (STUDENT, EXACT)]
     return [of(base.with_layers(n), mix, 128) for mix in (STUDENT, EXACT) for n in LAYERS]
 
 

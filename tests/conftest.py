@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.checkpoints import make_tiny
 
+from veilform.cli import app
+from veilform.commands import console
 from veilform.models.bert.sides import ServerSide, publish
 from veilform.roles import Role
 from veilform.transport import Identity, create_deployment
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def veilform(capsys: pytest.CaptureFixture[str]) -> Run:
+    """The program in this process: exit code, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        strings = [str(each) for each in arguments]
+        code = console.guarded(lambda: app(strings, standalone_mode=False, prog_name="veilform"))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

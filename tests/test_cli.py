@@ -10,34 +10,19 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.checkpoints import make_tiny
+from tests.conftest import Run
 from tests.families import make_family
 from tests.serve.deployment import Deployment
 
-from veilform.cli import app
 from veilform.commands import console
 from veilform.models.bert.sides import ServerSide
 from veilform.roles import Role
 from veilform.transport import Identity, create_deployment
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def veilform(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The program in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        strings = [str(each) for each in arguments]
-        code = console.guarded(lambda: app(strings, standalone_mode=False, prog_name="veilform"))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def process(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:

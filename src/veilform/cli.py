@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from veilform.commands import bench, console, demo, models, services, training
+from veilform.commands import bench, console, demo, models, plan, services, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(models.cost)
+app.command()(plan.plan)
 app.command()(models.check)
 app.command()(models.calibrate)
 app.command()(training.distill)

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from veilform.bench import random_model
 from veilform.bench.inference import Setting, measure
 from veilform.bench.plain import Plain
-from veilform.bench.presets import PRESETS, ModelShape, preset
-from veilform.bench.random_model import random_texts, write_model
 from veilform.errors import InputError
 from veilform.models.bert.plain import PlainBert
 from veilform.models.bert.sides import ServerSide, Shape
 from veilform.models.text import TextEncoder
+from veilform.plan import random_model
 from veilform.plan.cost import Report
+from veilform.plan.presets import PRESETS, ModelShape, preset
+from veilform.plan.random_model import random_texts, write_model
 from veilform.transport import LAN
 
 TINY = ModelShape("tiny", layers=1, hidden=32, heads=2, inner=64, pooling="mean")

@@ -138,7 +138,7 @@ class Enumeration:
         ]
         held += [Weight(name, shape) for name, shape in self._weights.items()]
         programs = {role: self._program(ShapeParty(role), *held) for role in (CLIENT, SERVER)}
-        alternate(programs, {CLIENT: take, SERVER: server}, Sizes())
+        alternate(programs, {CLIENT: take, SERVER: server}, {role: Sizes() for role in programs})
         return tuple(specs)
 
     def run(

@@ -12,12 +12,12 @@ from typing import Any
 from veilform.bench import machine
 from veilform.bench.client_process import ClientProcess
 from veilform.bench.plain import Backend, Plain, backend
-from veilform.bench.presets import ModelShape
-from veilform.bench.random_model import random_texts, write_model
 from veilform.errors import InputError
 from veilform.models.bert.sides import ClientSide, Shape
 from veilform.models.text import TextEncoder, TokenBatch, bucket
 from veilform.plan.cost import Report
+from veilform.plan.presets import ModelShape
+from veilform.plan.random_model import random_texts, write_model
 from veilform.roles import DEALER, SERVER
 from veilform.serve.local import LocalService
 from veilform.serve.server import MOST_BATCH

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress
 from rich.table import Table
 
 from veilform.commands import console
@@ -18,6 +20,7 @@ from veilform.commands.console import (
     Public,
     ServerAt,
 )
+from veilform.errors import InputError
 
 ABOUT = """Time private inference of a model of random weights, beside the plain one.
 
@@ -76,7 +79,7 @@ def inference(
 ) -> None:
     """Time private inference of a model of random weights; see ``ABOUT``."""
     from veilform.bench.inference import Setting, measure
-    from veilform.bench.presets import preset
+    from veilform.plan.presets import preset
 
     model = preset(shape).with_layers(layers).with_functions(act, attention)
     setting = Setting(model, seq, batch, link, runs)
@@ -86,6 +89,32 @@ def inference(
         console.print_json(figures)
     else:
         _show(figures)
+
+
+@app.command()
+def machine(
+    out: Annotated[Path, typer.Argument(help="The file to write, for `veilform plan --machine`.")],
+    runs: Annotated[
+        int, typer.Option(help="Timed runs of each model, after one that warms up.", min=1)
+    ] = 5,
+) -> None:
+    """Measure this machine for the planner: some minutes; keep it idle meanwhile."""
+    from veilform.bench.rates import calibrate, settings
+
+    if not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent}")
+    wanted = settings(runs)
+    with Progress(console=console.err, disable=not console.err.is_terminal) as progress:
+        task = progress.add_task("starting", total=len(wanted))
+        found, _ = calibrate(
+            wanted, lambda done, step: progress.update(task, completed=done, description=step)
+        )
+    found.save(out)
+    console.out.print(
+        f"wrote {out}: {found.name}. The rates explain each operation's time to "
+        f"{100 * found.error:.0f} % on average.",
+        highlight=False,
+    )
 
 
 @app.command(hidden=True)

@@ -65,16 +65,21 @@ class _Side:
 def alternate(
     programs: Mapping[Role, Protocol[Any]],
     take: Mapping[Role, Callable[[Any], Any]],
-    codec: Codec | None = None,
+    codecs: Mapping[Role, Codec] | None = None,
 ) -> Ran:
     """Runs both parties' programs by turns until both end.
+
+    Args:
+        codecs: each party's; real bytes by default.
 
     Raises:
         ProtocolError: when both wait, or a message is left over.
     """
-    codec = codec or Bytes()
+    codecs = codecs or {role: Bytes() for role in (CLIENT, SERVER)}
     ran = Ran()
-    sides = {role: _Side(role, programs[role], take[role], codec) for role in (CLIENT, SERVER)}
+    sides = {
+        role: _Side(role, programs[role], take[role], codecs[role]) for role in (CLIENT, SERVER)
+    }
     while not all(side.ended for side in sides.values()):
         moved = False
         for role, side in sides.items():
@@ -82,7 +87,7 @@ def alternate(
             moved |= parts is not None
             if parts:
                 ran.sent[role].append(parts)
-                sides[role.peer].inbox.append(codec.join(parts))
+                sides[role.peer].inbox.append(codecs[role].join(parts))
         if not moved:
             raise ProtocolError("both parties wait for each other")
     if any(side.inbox for side in sides.values()):

@@ -28,6 +28,11 @@ from veilform.words import packed_size
 class ShapeParty(Party):
     """A party that computes shapes."""
 
+    @staticmethod
+    def material(spec: AnySpec, role: Role) -> dict[str, Array]:
+        """What a stock gives for a spec."""
+        return {field.name: Abstract(field.shape) for field in spec.fields(role)}
+
     def mix(self, a: Array, b: Array | None = None, **how: Any) -> Array:
         return a
 
@@ -146,14 +151,14 @@ def trace(program: Callable[[Party], Protocol[Any]]) -> Trace:
     def taker(role: Role) -> Callable[[AnySpec], dict[str, Array]]:
         def take(spec: AnySpec) -> dict[str, Array]:
             taken[role].append(spec)
-            return {field.name: Abstract(field.shape) for field in spec.fields(role)}
+            return ShapeParty.material(spec, role)
 
         return take
 
     ran = alternate(
         {role: program(parties[role]) for role in parties},
         {role: taker(role) for role in parties},
-        Sizes(),
+        {role: Sizes() for role in parties},
     )
     assert taken[CLIENT] == taken[SERVER], "the parties took different correlations"
     entries = tuple(

@@ -1,4 +1,4 @@
-"""The architectures that can be measured by name."""
+"""Sizes of models: those known by name, and those of a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class ModelShape:
 
     Attributes:
         pooling: "cls" or "mean".
-        activation, attention: names in the registry.
+        activation, attention: names in the registry; for layers that differ, one for each, joined
+            by commas.
     """
 
     name: str
@@ -34,18 +35,27 @@ class ModelShape:
     attention: str = "2quad"
 
     def with_layers(self, layers: int | None) -> ModelShape:
-        """The same with another number of layers; None keeps it."""
-        return self if layers is None else replace(self, layers=layers)
+        """The same with so many layers, all with the first one's functions; None: as it is."""
+        if layers is None:
+            return self
+        activation, attention = self.activations[0], self.attentions[0]
+        return replace(self, layers=layers, activation=activation, attention=attention)
 
     def with_functions(self, activation: str, attention: str) -> ModelShape:
         """The same with other functions.
 
         Raises:
             ModelError: one of them is not known.
+            InputError: they are neither one for all layers nor one for each.
         """
-        registry.activation(activation)
-        registry.attention(attention)
-        return replace(self, activation=activation, attention=attention)
+        for name in activation.split(","):
+            registry.activation(name)
+        for name in attention.split(","):
+            registry.attention(name)
+        made = replace(self, activation=activation, attention=attention)
+        if not {len(made.activations), len(made.attentions)} <= {1, self.layers}:
+            raise InputError(f"give one function, or one for each of {self.layers} layers")
+        return made
 
     def config(self) -> dict[str, object]:
         """A Hugging Face config.json of a student of this shape."""
@@ -60,11 +70,42 @@ class ModelShape:
             "max_position_embeddings": POSITIONS,
             "type_vocab_size": 2,
             "layer_norm_eps": self.epsilon,
-            "hidden_act": self.activation,
-            "softmax_act": self.attention,
+            "hidden_act": self.activations[0],
+            "softmax_act": self.attentions[0],
+            **self._by_layer(),
             "pooling": self.pooling,
             "id2label": {"0": "NEGATIVE", "1": "POSITIVE"},
         }
+
+    @property
+    def activations(self) -> list[str]:
+        """By layer, or one for all."""
+        return self.activation.split(",")
+
+    @property
+    def attentions(self) -> list[str]:
+        """By layer, or one for all."""
+        return self.attention.split(",")
+
+    def _by_layer(self) -> dict[str, list[str]]:
+        lists = {"layer_hidden_acts": self.activations, "layer_softmax_acts": self.attentions}
+        return {key: names for key, names in lists.items() if len(names) > 1}
+
+    @classmethod
+    def of_config(cls, name: str, config: BertConfig) -> ModelShape:
+        """The sizes of a checkpoint."""
+        layers = range(config.num_hidden_layers)
+        return cls(
+            name,
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            config.pooling,
+            config.layer_norm_eps,
+            ",".join(config.activation(i) for i in layers),
+            ",".join(config.attention(i) for i in layers),
+        )
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor of its checkpoint."""

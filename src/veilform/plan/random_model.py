@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from veilform.bench.presets import POSITIONS, VOCABULARY, ModelShape
 from veilform.errors import InputError
 from veilform.models.bert import names
 from veilform.models.bert.calibrate import calibrate
+from veilform.models.bert.sides import ServerSide
 from veilform.models.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from veilform.models.text import bucket
+from veilform.plan.presets import POSITIONS, VOCABULARY, ModelShape
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 CALIBRATION_TOKENS = 2048
@@ -60,6 +62,15 @@ def write_model(
     count = max(LEAST_TEXTS, CALIBRATION_TOKENS // bucket(seq))
     texts = random_texts(count, seq, seed + 1)
     calibrate(folder, texts).save(folder)
+
+
+def random_side(
+    shape: ModelShape, seq: int, progress: Callable[[str], None] = lambda step: None
+) -> ServerSide:
+    """A random model of a shape as its server holds it: for costs before there is a checkpoint."""
+    with tempfile.TemporaryDirectory(prefix="veilform-plan-") as temporary:
+        write_model(Path(temporary) / "model", shape, seq, progress=progress)
+        return ServerSide(Path(temporary) / "model")
 
 
 def random_texts(count: int, seq: int, seed: int) -> list[str]:

@@ -8,6 +8,7 @@ way. Frames are shaped; the TCP and TLS handshakes before them are not.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -49,6 +50,30 @@ def named(name: str) -> Link:
     if name not in PRESETS:
         raise InputError(f"the link {name!r} is not known; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+_LINK = re.compile(r"(\d+(?:\.\d+)?)(k|m|g)bit/(\d+(?:\.\d+)?)ms")
+_BITS = {"k": 1e3, "m": 1e6, "g": 1e9}
+
+
+def parse(text: str) -> Link:
+    """A preset's name, or bandwidth and round trip as in ``200mbit/40ms``.
+
+    Raises:
+        InputError: neither.
+    """
+    found = _LINK.fullmatch(text.lower())
+    if found is None:
+        if text not in PRESETS:
+            raise InputError(
+                f"the link {text!r} is not known; choose one of {', '.join(PRESETS)}, or give "
+                "bandwidth and round trip, as 200mbit/40ms"
+            )
+        return PRESETS[text]
+    bandwidth = float(found[1]) * _BITS[found[2]]
+    if bandwidth <= 0:
+        raise InputError(f"the link {text!r} carries nothing")
+    return Link(bandwidth, float(found[3]) / 1e3)
 
 
 class Timetable:

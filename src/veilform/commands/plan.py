@@ -1,0 +1,244 @@
+"""``veilform plan``: what a model will take, and which functions make it fast enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from veilform.commands import console
+from veilform.commands.console import Json
+from veilform.errors import InputError
+
+if TYPE_CHECKING:
+    from veilform.models.bert.sides import ServerSide
+    from veilform.plan.presets import ModelShape
+    from veilform.plan.private.budget import Mix
+    from veilform.plan.private.candidates import Where
+    from veilform.plan.private.estimate import Estimate
+
+SHOWN = 12
+
+
+def plan(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint folder, a shipped student, or the name of a shape: minilm-l6, "
+            "bert-base, bert-large, roberta-base."
+        ),
+    ],
+    link: Annotated[
+        str,
+        typer.Option(
+            help="Between each two parties: loopback, lan (1 Gbit/s, 1 ms round trip), wan "
+            "(200 Mbit/s, 40 ms), or your own, as 300mbit/25ms."
+        ),
+    ] = "lan",
+    seq: Annotated[
+        int, typer.Option(help="Tokens; padded to 16, 32, ... 512.", min=3, max=512)
+    ] = 64,
+    batch: Annotated[int, typer.Option(help="Texts in one run.", min=1, max=64)] = 1,
+    act: Annotated[
+        str | None,
+        typer.Option(help="Another activation; for layers that differ, one for each: a,b,c."),
+    ] = None,
+    attention: Annotated[str | None, typer.Option(help="Another attention, likewise.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Choose functions, layer by layer, that answer within this time (as 2s or "
+            "350ms) and change the model least."
+        ),
+    ] = None,
+    machine: Annotated[
+        Path | None,
+        typer.Option(help="Rates of your machine, by `veilform bench machine`."),
+    ] = None,
+    apart: Annotated[
+        bool, typer.Option("--apart", help="Each party has a machine of its own.")
+    ] = False,
+    price: Annotated[
+        float, typer.Option(help="Dollars an hour of each party's machine.", min=0)
+    ] = 0.085,
+    egress: Annotated[float, typer.Option(help="Dollars a GB sent.", min=0)] = 0.09,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the frontier of --budget: .svg, .png or .pdf.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict seconds, bytes and dollars of a private inference; nothing is run.
+
+    Bytes and messages are exact. Seconds are of the machine whose rates are used. A name of a
+    shape, or functions other than the checkpoint's own, are planned with random weights.
+    """
+    from veilform.plan.private.candidates import Where
+    from veilform.plan.private.estimate import estimate
+    from veilform.plan.private.machine import Machine
+    from veilform.plan.private.money import Prices
+    from veilform.plan.random_model import random_side
+    from veilform.transport import links
+
+    if plot and not budget:
+        raise InputError("--plot draws the frontier of --budget: give a budget, too")
+    seconds = None if budget is None else duration(budget)
+    rates, over = Machine.load(machine), links.parse(link)
+    with console.step("reading the model", as_json) as tell:
+        shape, side = _read(model)
+        if act or attention:
+            shape = shape.with_functions(act or shape.activation, attention or shape.attention)
+            side = None
+        where = Where(rates, over, seq, batch, apart)
+        mixes: list[Mix] = []
+        if seconds is not None:
+            mixes, mix = _within(shape, where, seconds, tell)
+            shape = shape.with_functions(",".join(mix.activations), ",".join(mix.attentions))
+            side = None
+        if side is None:
+            tell("tracing a model of random weights")
+            side = random_side(shape, seq)
+        prices = Prices(price, egress)
+        found = estimate(side, _shape(side, seq, batch), rates, over, prices, apart=apart)
+    if plot:
+        draw(mixes, found.online.seconds, f"{model}, {seq} tokens, {link}", plot)
+    if as_json:
+        console.print_json(_document(model, link, seq, batch, shape, rates.name, found, mixes))
+    else:
+        _show(model, link, seq, shape, rates.name, found, mixes)
+
+
+def duration(text: str) -> float:
+    """Seconds of ``2s``, ``350ms`` or a bare number of seconds.
+
+    Raises:
+        InputError: it is none of these, or not above zero.
+    """
+    number, factor = text.strip(), 1.0
+    if number.endswith("ms"):
+        number, factor = number[:-2], 1e-3
+    elif number.endswith("s"):
+        number = number[:-1]
+    try:
+        seconds = float(number) * factor
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise InputError(f"{text!r} is no time: write 2s or 350ms")
+    return seconds
+
+
+def _read(model: str) -> tuple[ModelShape, ServerSide | None]:
+    """Its shape, and, unless it is only that, the model as its server holds it."""
+    from veilform.models.bert.sides import ServerSide
+    from veilform.models.checkpoint import resolve
+    from veilform.plan.presets import PRESETS, ModelShape
+
+    if model in PRESETS:
+        return PRESETS[model], None
+    side = ServerSide(resolve(model), only_calibrated=False)
+    return ModelShape.of_config(model, side.config), side
+
+
+def _shape(side: ServerSide, seq: int, batch: int) -> Any:
+    from veilform.models.bert.sides import Shape
+    from veilform.models.text import bucket
+
+    return Shape(batch, bucket(seq, [scales.length for scales in side.scales.lengths]))
+
+
+def _within(shape: ModelShape, where: Where, seconds: float, tell: Any) -> tuple[list[Mix], Mix]:
+    from veilform.plan.private.budget import cheapest, frontier
+    from veilform.plan.private.candidates import choices
+
+    around, layers = choices(shape, where, tell)
+    mixes = frontier(around, layers)
+    return mixes, cheapest(mixes, seconds)
+
+
+def draw(mixes: list[Mix], chosen: float, title: str, path: Path) -> None:
+    """The frontier: what change buys what time."""
+    from veilform import plotting
+
+    figure, axes = plotting.new(path)
+    axes.plot(
+        [mix.seconds for mix in mixes], [mix.change for mix in mixes], ".-", label="best mixes"
+    )
+    axes.axvline(chosen, color="tab:orange", label=f"chosen: {chosen:.3g} s")
+    axes.set(xlabel="seconds online", ylabel="change, summed over layers", title=title)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    plotting.save(figure, path)
+
+
+def _layers(shape: ModelShape) -> list[dict[str, str]]:
+    pairs = ((shape.activations * shape.layers), (shape.attentions * shape.layers))
+    return [
+        {"activation": activation, "attention": attention}
+        for activation, attention in list(zip(*pairs, strict=False))[: shape.layers]
+    ]
+
+
+def _document(
+    model: str, link: str, seq: int, batch: int, shape: ModelShape, machine: str,
+    found: Estimate, mixes: list[Mix],
+) -> dict[str, Any]:  # fmt: skip
+    document = {
+        "model": model,
+        "link": link,
+        "seq": seq,
+        "batch": batch,
+        "machine": machine,
+        "layers": _layers(shape),
+        **found.as_dict(),
+    }
+    if mixes:
+        document["frontier"] = [
+            {"seconds": round(mix.seconds, 6), "change": round(mix.change, 6)} for mix in mixes
+        ]
+    return document
+
+
+def _show(
+    model: str, link: str, seq: int, shape: ModelShape, machine: str, found: Estimate,
+    mixes: list[Mix],
+) -> None:  # fmt: skip
+    table = Table(title=f"{model}, {seq} tokens, {link}")
+    for name in ("operation", "computing", "waiting", "up", "down", "offline"):
+        table.add_column(name, justify="left" if name == "operation" else "right")
+    rows = found.by_operation()
+    for name, computing, waiting, cost in rows:
+        table.add_row(
+            name, f"{computing:.3f} s", f"{waiting:.3f} s", _mb(cost.up), _mb(cost.down),
+            _mb(cost.offline_bytes),
+        )  # fmt: skip
+    console.out.print(table)
+    waiting = sum(row[2] for row in rows)
+    dominates = "the link" if waiting > sum(row[1] for row in rows) else "computing"
+    report = found.report
+    lines = [
+        f"Online {found.online.seconds:.3f} s, offline {found.offline_seconds:.3f} s; "
+        f"{rows[0][0]} takes most, and {dominates} dominates.",
+        f"{_mb(report.up_bytes)} up, {_mb(report.down_bytes)} down, {report.trace.messages} "
+        f"messages; {_mb(report.trace.total.offline_bytes)} offline.",
+        f"{1000 * found.dollars.total:.3g} dollars a thousand runs: "
+        f"{1000 * found.dollars.computing:.3g} computing, "
+        f"{1000 * found.dollars.egress:.3g} egress.",
+        f"Seconds as on: {machine}.",
+    ]
+    if mixes:
+        lines += ["", "Layer by layer:"]
+        lines += [
+            f"  {i}: {layer['activation']}, {layer['attention']}"
+            for i, layer in enumerate(_layers(shape))
+        ]
+        lines += ["", f"The frontier has {len(mixes)} mixes; some of them:"]
+        some = mixes[:: max(1, len(mixes) // SHOWN)]
+        lines += [f"  {mix.seconds:.3f} s  change {mix.change:.3f}" for mix in some]
+    console.out.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:.2f} MB"

@@ -1,0 +1,101 @@
+"""When a run ends: two parties' clocks, and a link that carries bytes between them.
+
+Both send a message's parts as they have them, and wait only for bytes that they need. So does this:
+a party's clock moves by what it computes, and, where it reads, to when the last byte has arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from veilform.plan.private.machine import Machine
+from veilform.plan.private.rehearse import RECEIVE, SEND, Step
+from veilform.roles import CLIENT, SERVER, Role
+from veilform.transport.links import Link, Timetable
+
+HANDSHAKES = 1
+"""Round trips before a run: the client names the stock, and the server agrees."""
+
+
+class Timed(NamedTuple):
+    """Seconds of a run, and how the client spent them, by operation; ``waiting`` is part of each.
+
+    Attributes:
+        computing: by operation, what the slower party computes.
+        waiting: by operation, what is neither: bytes on their way, and the other party's turn.
+    """
+
+    seconds: float
+    computing: dict[str, float]
+    waiting: dict[str, float]
+
+
+class _Clock:
+    def __init__(self, steps: Sequence[Step], scale: Mapping[str, float], link: Link) -> None:
+        self.steps, self.scale = steps, scale
+        self.at, self.now, self.read = 0, 0.0, 0
+        self.wire = Timetable(link)
+        self.sent: list[tuple[int, float]] = []  # so many bytes have arrived when
+        self.cursor = 0
+        self.began: dict[str, float] = {}
+        self.spent: dict[str, float] = {}
+        self.computed: dict[str, float] = {}
+
+    def arrived(self, needed: int, peer: _Clock) -> float | None:
+        """When the peer's first ``needed`` bytes are here; None if it has not sent them."""
+        while self.cursor < len(peer.sent) and peer.sent[self.cursor][0] < needed:
+            self.cursor += 1
+        return peer.sent[self.cursor][1] if self.cursor < len(peer.sent) else None
+
+    def run(self, peer: _Clock, machine: Machine) -> bool:
+        """Goes on as far as it can; whether it got anywhere."""
+        start = self.at
+        while self.at < len(self.steps):
+            step = self.steps[self.at]
+            before = self.now
+            if step.kind == RECEIVE:
+                ready = self.arrived(self.read + step.units, peer)
+                if ready is None:
+                    break
+                self.read += step.units
+                self.now = max(self.now, ready)
+            taken = machine.seconds(step.kind, 1, step.units) * self.scale[step.operation]
+            self.now += taken
+            if step.kind == SEND:
+                total = (self.sent[-1][0] if self.sent else 0) + step.units
+                self.sent.append((total, self.wire.arrival(self.now, step.units)))
+            self.computed[step.operation] = self.computed.get(step.operation, 0.0) + taken
+            passed = self.now - before
+            self.spent[step.operation] = self.spent.get(step.operation, 0.0) + passed
+            self.at += 1
+        return self.at > start
+
+
+def run_seconds(
+    steps: Mapping[Role, Sequence[Step]], machine: Machine, link: Link, *, apart: bool = False
+) -> Timed:
+    """The time of a run over a link, from the client's input to its answer.
+
+    Args:
+        apart: the parties have a machine each. Otherwise they share one: while both compute, each
+            has half of it.
+    """
+    scales = {role: dict.fromkeys((step.operation for step in steps[role]), 1.0) for role in steps}
+    if not apart:
+        scales = {role: machine.shares(steps, role) for role in steps}
+    clocks = {role: _Clock(steps[role], scales[role], link) for role in (CLIENT, SERVER)}
+    client, server = clocks[CLIENT], clocks[SERVER]
+    while client.run(server, machine) | server.run(client, machine):
+        pass
+    assert all(clock.at == len(clock.steps) for clock in clocks.values()), "both parties wait"
+    begin = HANDSHAKES * link.round_trip_s
+    computing = {
+        name: max(clock.computed.get(name, 0.0) for clock in clocks.values())
+        for name in client.spent
+    }
+    waiting = {
+        name: max(0.0, spent - client.computed.get(name, 0.0))
+        for name, spent in client.spent.items()
+    }
+    return Timed(begin + client.now, computing, waiting)

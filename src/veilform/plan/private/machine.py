@@ -1,0 +1,142 @@
+"""How fast a machine is: seconds for each kind of step, fitted to runs that were measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from veilform.errors import InputError
+from veilform.plan.private.rehearse import KINDS, RECEIVE, Step, work
+from veilform.roles import Role
+
+DEFAULT = "epyc-2-cores"
+MOST_BYTES = 1 << 20
+SWEEPS = 2000
+
+Real = npt.NDArray[np.float64]
+
+
+class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds of each kind of step: so many a step, and so many a unit.
+
+    Attributes:
+        name: what the machine is.
+        step: seconds of any step that computes, and of a message that is read.
+        unit: by kind, seconds a unit.
+        offline: by kind of ``offline.KINDS``, seconds a unit of dealing and of preparing a stock.
+        error: the mean relative error of the runs that it was fitted to.
+    """
+
+    name: str
+    step: float
+    receive: float
+    unit: dict[str, float]
+    offline: dict[str, float] = {}
+    error: float = 0.0
+
+    def __post_init__(self) -> None:
+        rates = [self.step, self.receive, *self.unit.values(), *self.offline.values()]
+        if not all(0 <= rate < 1e6 for rate in rates) or set(self.unit) != set(KINDS):
+            raise ValueError(f"a machine has rates, none below zero, of {', '.join(KINDS)}")
+
+    def seconds(self, kind: str, count: int, units: int) -> float:
+        """Of ``count`` steps of a kind, with ``units`` together."""
+        fixed = self.receive if kind == RECEIVE else self.step
+        return fixed * count + self.unit[kind] * units
+
+    def of(self, kinds: Mapping[str, tuple[int, int]]) -> float:
+        """Of what `rehearse.work` gives for one operation."""
+        return sum(self.seconds(kind, *counted) for kind, counted in kinds.items())
+
+    def shares(self, steps: Mapping[Role, Sequence[Step]], role: Role) -> dict[str, float]:
+        """By operation: how much longer its steps take where the parties share one machine.
+
+        The busier party's steps take as long as both parties' together.
+        """
+        own, other = work(steps[role]), work(steps[role.peer])
+        found = {}
+        for operation, kinds in own.items():
+            mine, theirs = self.of(kinds), self.of(other.get(operation, {}))
+            found[operation] = (mine + theirs) / max(mine, theirs) if mine + theirs else 1.0
+        return found
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> Machine:
+        """Read from a file; without one, the machine that the published figures are of.
+
+        Raises:
+            InputError: there is no such file, or it is not a machine's.
+        """
+        try:
+            if path is None:
+                packed = resources.files("veilform.plan.private") / "machines" / f"{DEFAULT}.json"
+                data = packed.read_bytes()
+            else:
+                with Path(path).open("rb") as file:
+                    data = file.read(MOST_BYTES)
+            return msgspec.json.decode(data, type=cls)
+        except OSError as error:
+            raise InputError(f"cannot read the machine {path}: {error.strerror}") from None
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise InputError(
+                f"{path} is not a machine's file: {error}; `veilform bench machine` writes one"
+            ) from None
+
+    def save(self, path: Path) -> None:
+        """Write it, as `load` reads it."""
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+
+
+class Measured(NamedTuple):
+    """One operation of one run: both parties' work (`rehearse.work`), and its seconds."""
+
+    work: Sequence[Mapping[str, tuple[int, int]]]
+    seconds: float
+
+
+def fit(rows: Sequence[Measured], name: str, offline: Mapping[str, float] | None = None) -> Machine:
+    """The rates, none negative, that fit relative to the seconds measured.
+
+    Raises:
+        InputError: there are fewer rows than rates.
+    """
+    if len(rows) <= len(KINDS) + 2:
+        raise InputError(f"{len(rows)} measurements are too few for {len(KINDS) + 2} rates")
+    table = np.array([_features(row) for row in rows])
+    seconds = np.array([row.seconds for row in rows])
+    rates = least_squares(table / seconds[:, None], np.ones(len(rows)))
+    error = float(np.abs(table @ rates / seconds - 1).mean())
+    unit = {kind: float(rate) for kind, rate in zip(KINDS, rates[2:], strict=True)}
+    return Machine(name, float(rates[0]), float(rates[1]), unit, dict(offline or {}), error)
+
+
+def _features(row: Measured) -> list[float]:
+    steps = sum(n for kinds in row.work for kind, (n, _) in kinds.items() if kind != RECEIVE)
+    reads = sum(kinds.get(RECEIVE, (0, 0))[0] for kinds in row.work)
+    units = [sum(kinds.get(kind, (0, 0))[1] for kinds in row.work) for kind in KINDS]
+    return [steps, reads, *units]
+
+
+def least_squares(a: Real, b: Real) -> Real:
+    """The x >= 0 of the least |a x - b|, by coordinates in turn.
+
+    Source: Franc, Hlavac, Navara (CAIP 2005), Sequential coordinate-wise algorithm for NNLS.
+    """
+    scale = np.maximum(np.sqrt((a * a).sum(axis=0)), 1e-300)
+    a = a / scale
+    gram, slope = a.T @ a, -(a.T @ b)
+    x = np.zeros(a.shape[1])
+    for _ in range(SWEEPS):
+        for k in range(len(x)):
+            if gram[k, k] > 0:
+                new = max(0.0, x[k] - slope[k] / gram[k, k])
+                slope += (new - x[k]) * gram[:, k]
+                x[k] = new
+    found: Real = x / scale
+    return found
