@@ -39,7 +39,7 @@ RECIPES = {
         Recipe(stage1_epochs=6, stage2_epochs=1, label_epochs=6),
         Recipe(stage1_epochs=2, stage2_epochs=1, label_epochs=3),
     ),
-    "imdb": (Recipe(stage1_epochs=4, stage2_epochs=1, label_epochs=2),),
+    "imdb": (Recipe(stage1_epochs=3, stage2_epochs=1, label_epochs=2),),
 }
 PIECES = 6300
 IMDB_TRAIN = 10_000
