@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ def calibrate(
     """
     rows: list[Measured] = []
     dealt: list[tuple[dict[str, int], float]] = []
+    starts: list[float] = []
     figures: list[dict[str, Any]] = []
     for done, setting in enumerate(wanted):
         progress(done, f"{setting.shape.name}, {setting.seq} tokens")
@@ -53,12 +55,16 @@ def calibrate(
         shape = Shape(setting.batch, bucket(setting.seq))
         steps = rehearse(side.program(shape).abstract)
         by_role = [work(steps[role]) for role in (CLIENT, SERVER)]
+        operations = measured["online_seconds_by_operation"]
+        starts.append(measured["online_seconds"] - sum(operations.values()))
         rows += [
             Measured([each.get(operation, {}) for each in by_role], seconds)
-            for operation, seconds in measured["online_seconds_by_operation"].items()
+            for operation, seconds in operations.items()
         ]
         counted = offline.work(side.manifest(shape, WEIGHTS), side.trace(shape))
         dealt.append((counted, measured["offline_seconds"]))
     described = machine.describe()
     name = f"{described['processor']}, {described['cores']} cores, {described['kernels']} kernels"
-    return fit(rows, name, offline.fit(dealt)), {"machine": described, "settings": figures}
+    start = max(0.0, statistics.median(starts))
+    rates = fit(rows, name, start, offline.fit(dealt))
+    return rates, {"machine": described, "settings": figures}

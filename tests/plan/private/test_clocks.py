@@ -14,7 +14,7 @@ from veilform.roles import CLIENT, SERVER
 from veilform.transport.links import LAN, LOOPBACK, WAN, Link
 
 FREE = dict.fromkeys(KINDS, 0.0)
-WORDS = Machine("a word a second", 0.0, 0.0, {**FREE, "mix": 1.0})
+WORDS = Machine("a word a second", 0.0, 0.0, 0.0, {**FREE, "mix": 1.0})
 
 
 def mix(seconds: int) -> Step:
@@ -31,6 +31,11 @@ def test_a_question_and_its_answer() -> None:
     assert timed.seconds == 10 + 2 + (1 + 5) + 1 + (1 + 5)
     assert timed.computing == {"a": 2}
     assert timed.waiting == {"a": 13}
+
+
+def test_a_run_starts_when_its_stock_is_marked_used() -> None:
+    slow = Machine("slow to start", 3.0, 0.0, 0.0, FREE)
+    assert run_seconds({CLIENT: [mix(1)], SERVER: []}, slow, LOOPBACK).seconds == 3
 
 
 def test_what_both_compute_at_once_takes_both_times_on_one_machine() -> None:
@@ -66,7 +71,7 @@ def test_a_free_machine_leaves_the_link_s_time(tiny_side: ServerSide, apart: boo
     """Every message of a run waits for the one before: half a round trip each, and the bytes."""
     shape = Shape(1, 16)
     steps = rehearse(tiny_side.program(shape).abstract)
-    free = Machine("free", 0.0, 0.0, FREE)
+    free = Machine("free", 0.0, 0.0, 0.0, FREE)
     assert run_seconds(steps, free, LOOPBACK, apart=apart).seconds == 0
     trace = tiny_side.trace(shape)
     for link in (LAN, WAN):

@@ -15,7 +15,7 @@ from veilform.plan.private import offline
 from veilform.plan.private.machine import Machine, Measured, fit, least_squares
 from veilform.plan.private.rehearse import KINDS
 
-REAL = Machine("real", 2e-5, 1e-4, {kind: 1e-9 * (i + 1) for i, kind in enumerate(KINDS)})
+REAL = Machine("real", 0.0, 2e-5, 1e-4, {kind: 1e-9 * (i + 1) for i, kind in enumerate(KINDS)})
 
 
 def rows_of(machine: Machine, count: int = 60) -> list[Measured]:
@@ -56,7 +56,7 @@ def test_least_squares_is_the_best_that_is_not_negative(a: np.ndarray, data: st.
 
 
 def test_a_file_comes_back(tmp_path: Path) -> None:
-    machine = Machine("mine", 1.0, 2.0, REAL.unit, {"words": 3.0}, 0.1)
+    machine = Machine("mine", 0.5, 1.0, 2.0, REAL.unit, {"words": 3.0}, 0.1)
     machine.save(tmp_path / "machine.json")
     assert Machine.load(tmp_path / "machine.json") == machine
 
@@ -69,7 +69,13 @@ def test_the_machine_that_is_there_without_a_file() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", '{"name": "x"}', '{"name":"x","step":-1,"receive":0,"unit":{}}', '{"name": 5'],
+    [
+        "",
+        "[]",
+        '{"name": "x"}',
+        '{"name":"x","start":0,"step":-1,"receive":0,"unit":{}}',
+        '{"name": 5',
+    ],
 )
 def test_what_is_no_machine(content: str, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(content)

@@ -89,7 +89,7 @@ def run_seconds(
     while client.run(server, machine) | server.run(client, machine):
         pass
     assert all(clock.at == len(clock.steps) for clock in clocks.values()), "both parties wait"
-    begin = HANDSHAKES * link.round_trip_s
+    begin = machine.start + HANDSHAKES * link.round_trip_s
     computing = {
         name: max(clock.computed.get(name, 0.0) for clock in clocks.values())
         for name in client.spent

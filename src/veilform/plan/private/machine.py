@@ -27,6 +27,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         name: what the machine is.
+        start: seconds before a run begins, once the input is there: its stock is marked used.
         step: seconds of any step that computes, and of a message that is read.
         unit: by kind, seconds a unit.
         offline: by kind of ``offline.KINDS``, seconds a unit of dealing and of preparing a stock.
@@ -34,6 +35,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: str
+    start: float
     step: float
     receive: float
     unit: dict[str, float]
@@ -41,7 +43,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     error: float = 0.0
 
     def __post_init__(self) -> None:
-        rates = [self.step, self.receive, *self.unit.values(), *self.offline.values()]
+        rates = [self.start, self.step, self.receive, *self.unit.values(), *self.offline.values()]
         if not all(0 <= rate < 1e6 for rate in rates) or set(self.unit) != set(KINDS):
             raise ValueError(f"a machine has rates, none below zero, of {', '.join(KINDS)}")
 
@@ -100,7 +102,12 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def fit(rows: Sequence[Measured], name: str, offline: Mapping[str, float] | None = None) -> Machine:
+def fit(
+    rows: Sequence[Measured],
+    name: str,
+    start: float = 0.0,
+    offline: Mapping[str, float] | None = None,
+) -> Machine:
     """The rates, none negative, that fit relative to the seconds measured.
 
     Raises:
@@ -113,7 +120,8 @@ def fit(rows: Sequence[Measured], name: str, offline: Mapping[str, float] | None
     rates = least_squares(table / seconds[:, None], np.ones(len(rows)))
     error = float(np.abs(table @ rates / seconds - 1).mean())
     unit = {kind: float(rate) for kind, rate in zip(KINDS, rates[2:], strict=True)}
-    return Machine(name, float(rates[0]), float(rates[1]), unit, dict(offline or {}), error)
+    step, receive = float(rates[0]), float(rates[1])
+    return Machine(name, start, step, receive, unit, dict(offline or {}), error)
 
 
 def _features(row: Measured) -> list[float]:
