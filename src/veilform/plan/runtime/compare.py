@@ -48,7 +48,7 @@ TEN = (
     Subject("J1-Large v1", "ai21/j1-large", "ai21_j1_large", 7.5, 32, 4096, 1),
     Subject("J1-Grande v1", "ai21/j1-grande", "ai21_j1_grande", 17, 50, 5120, 1),
     Subject("Anthropic v4-s3", "anthropic/stanford-online-all-v4-s3", "anthropic", 52, 64, 8192, 4),
-    Subject("Cohere XL v20220609", "cohere/xlarge-20220609", "anthropic", 52.4, 64, 8192, 4),
+    Subject("Cohere XL", "cohere/xlarge-20220609", "anthropic", 52.4, 64, 8192, 4),
     Subject("YaLM", "together/yalm", "yalm", 100, 80, 10240, 4),
     Subject("GPT-3 davinci", "openai/davinci", "openai_davinci", 175, 96, 12288, 8),
     Subject("BLOOM", "together/bloom", "bloom", 176, 70, 14336, 8),
@@ -116,22 +116,24 @@ def plot(rows: Sequence[Mapping[str, Any]], request: Request, path: Path) -> Non
     Raises:
         InputError: as :func:`veilform.plotting.new`.
     """
-    figure, axes = plotting.new(path)
+    figure, axes = plotting.new(path, height=5.5)
     sizes = [row["billions"] for row in rows]
     whole = [row["seconds"] for row in rows]
     first = [row["alpha"] for row in rows]
     axes.loglog(sizes, whole, "o", label=f"{request.output_tokens} output tokens")
     axes.loglog(sizes, first, "s", mfc="none", label="the first of them")
-    for index, row in enumerate(rows):
-        right = index + 1 < len(rows) and sizes[index + 1] < 1.02 * sizes[index]
-        # Sizes that all but coincide would write over one another: one names to each side.
+    left = False
+    for index in reversed(range(len(rows))):
+        # Models of like size would write over one another: their names go to either side in turn.
+        crowded = index + 1 < len(rows) and sizes[index + 1] < 1.3 * sizes[index]
+        left = crowded and not left
         axes.annotate(
-            row["name"], (row["billions"], row["seconds"]), fontsize=8,
-            xytext=(-7 if right else 7, 0), textcoords="offset points",
-            ha="right" if right else "left", va="center",
+            rows[index]["name"], (sizes[index], whole[index]), fontsize=8,
+            xytext=(-7 if left else 7, 0), textcoords="offset points",
+            ha="right" if left else "left", va="center",
         )  # fmt: skip
-    axes.set_xlim(min(sizes) / 1.3, 2.4 * max(sizes))
-    axes.set_xlabel("parameters, 10^9")
+    axes.set_xlim(min(sizes) / 1.6, 2.4 * max(sizes))
+    axes.set_xlabel("parameters, $10^9$")
     axes.set_ylabel(f"idealized seconds, {request.prompt_tokens} prompt tokens")
     axes.legend(frameon=False)
     plotting.save(figure, path)

@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model as a generator to profile. Needs PyTorch (extra ``train``)."""
+"""A Hugging Face causal language model as a generator to profile; needs the extra ``train``."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ class RuntimeModel:
         object.__setattr__(self, "alpha", dict(sorted(self.alpha.items())))
         if not self.alpha:
             raise InputError("a runtime model needs the runtime of at least one prompt size")
-        if not all(isinstance(p, int) and p >= 1 for p in self.alpha):
-            raise InputError("prompt sizes must be whole numbers from 1")
+        if min(self.alpha) < 1:
+            raise InputError("a runtime model's prompt sizes must be at least 1")
         seconds = [self.beta, self.overhead or 0.0, *self.alpha.values()]
         if not all(math.isfinite(each) and each >= 0 for each in seconds):
             raise InputError("a runtime model's seconds must be finite and not negative")
@@ -79,9 +79,7 @@ class RuntimeModel:
             raise InputError("the timings do not grow with the output: there is no runtime a token")
         return cls(float(slopes[0]), alpha, float(slopes[1]) if cache else 0.0)
 
-    def estimate(
-        self, prompt_tokens: int, output_tokens: int, extrapolate: bool = False
-    ) -> float:
+    def estimate(self, prompt_tokens: int, output_tokens: int, extrapolate: bool = False) -> float:
         """Seconds from the prompt to the last output token.
 
         Args:
@@ -165,7 +163,9 @@ def load(path: Path) -> dict[str, RuntimeModel]:
         raise InputError(f"{path} is no JSON: {error}") from None
     if not isinstance(document, dict) or not document:
         raise InputError(f"{path} holds no models by name")
-    return {name: RuntimeModel.from_json(each, f"{path}, {name}") for name, each in document.items()}
+    return {
+        name: RuntimeModel.from_json(each, f"{path}, {name}") for name, each in document.items()
+    }
 
 
 def save(path: Path, models: Mapping[str, RuntimeModel]) -> None:

@@ -47,7 +47,7 @@ class Grid:
         if not self.prompt_tokens or min(sizes, default=0) < 1:
             raise InputError("a grid needs prompt and output sizes of at least 1")
         if 1 not in self.output_tokens or len(set(self.output_tokens)) < 2:
-            raise InputError("a grid needs the output size 1, for alpha, and a longer one, for beta")
+            raise InputError("a grid needs the output size 1, for alpha, and a longer one for beta")
         for prompt, output in self.held_out:
             if prompt in self.prompt_tokens and output in self.output_tokens:
                 raise InputError(f"cell {prompt}x{output} is held out and in the grid")

@@ -34,9 +34,7 @@ def r2(model: RuntimeModel, samples: Sequence[Sample]) -> float:
     return 1 - error / spread
 
 
-def relative_errors(
-    model: RuntimeModel, samples: Sequence[Sample]
-) -> npt.NDArray[np.float64]:
+def relative_errors(model: RuntimeModel, samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
     """abs(estimate - T) / T of each sample (N,)."""
     seconds = timings.table(samples).seconds
     return np.abs(predictions(model, samples) - seconds) / seconds
@@ -51,9 +49,7 @@ def sawtooth(alpha: Alpha, prompt_tokens: int) -> float:
     return alpha[size] * prompt_tokens / size
 
 
-def left_out_errors(
-    alpha: Alpha, rule: Callable[[Alpha, int], float] = interpolate
-) -> list[float]:
+def left_out_errors(alpha: Alpha, rule: Callable[[Alpha, int], float] = interpolate) -> list[float]:
     """Relative errors of alpha at each inner prompt size, told by ``rule`` from all others.
 
     The least and the greatest size have no neighbours on both sides: what is told of them would be
