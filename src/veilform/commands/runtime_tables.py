@@ -56,7 +56,7 @@ def comparison(rows: list[dict[str, Any]], prompt: int, output: int) -> None:
     """The ten models; in brackets the published beta, where the published fits are given."""
     table = Table(title=f"{prompt} prompt and {output} output tokens, on A100s")
     table.add_column("model", no_wrap=True)
-    for head in ("10^9", "GPUs", "ms a token", "first s", "all s", "cents", "Wh"):
+    for head in ("10^9", "GPUs", "ms a token", "first", "all s", "cents", "Wh"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         beta = f"{1e3 * row['beta']:.1f}"
@@ -64,7 +64,7 @@ def comparison(rows: list[dict[str, Any]], prompt: int, output: int) -> None:
             beta += f" ({1e3 * row['published_beta']:.0f})"
         table.add_row(
             row["name"], f"{row['billions']:g}", str(row["accelerators"]), beta,
-            f"{row['alpha']:.3f}", f"{row['seconds']:.2f}", f"{100 * row['dollars']:.2f}",
-            f"{row['joules'] / 3600:.2f}",
+            f"{row['alpha']:.3f}", f"{row['seconds']:.2f}", f"{100 * row['dollars']:.3g}",
+            f"{row['joules'] / 3600:.3g}",
         )  # fmt: skip
     console.out.print(table)

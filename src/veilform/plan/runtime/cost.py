@@ -1,4 +1,4 @@
-"""What seconds on accelerators cost: dollars and energy (arXiv 2305.02440, section 4)."""
+"""What seconds on accelerators cost: dollars and energy (arXiv 2305.02440)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's own runtime from timings of a black-box interface (arXiv 2305.02440, section 3.3).
+"""A model's own runtime from timings of a black-box interface (arXiv 2305.02440).
 
 Such timings hold more than the model: network, queue, other people's requests. Contention only
 adds, so the least of some trials is the nearest to none. What is left beside the model is taken to

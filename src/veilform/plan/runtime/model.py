@@ -1,7 +1,7 @@
 """T(p, o) = alpha(p) + beta (o - 1): seconds to generate o tokens after a prompt of p tokens.
 
 alpha(p) is the time to read the prompt and give the first token; beta that of each later one.
-Source: arXiv 2305.02440, section 3.
+Source: arXiv 2305.02440
 """
 
 from __future__ import annotations
