@@ -164,12 +164,13 @@ def profile(
     from veilform.plan.runtime.huggingface import Shape, open_model
 
     grid = _grid(prompts, outputs, held_out)
-    shape = Shape(layers=layers, width=width, heads=max(1, width // 64))
+    room = max(Shape.positions, grid.longest)
+    shape = Shape(layers=layers, width=width, heads=max(1, width // 64), positions=room)
     with console.step("loading", as_json):
         generator = open_model(model or shape, device, threads)
     generator.require(grid.longest)
-    if clock is Clock.CPU and generator.about["device"] != "cpu":
-        raise InputError("--clock cpu does not see what a GPU does: take wall")
+    if clock is Clock.CPU and (generator.about["device"], generator.about["threads"]) != ("cpu", 1):
+        raise InputError("--clock cpu adds up threads and sees no GPU: give --threads 1, on a CPU")
     with Progress(console=console.err, disable=as_json or not console.err.is_terminal) as bar:
         task = bar.add_task("rounds", total=trials)
         measured = plan.profile(

@@ -17,6 +17,7 @@ from veilform.plan import runtime as plan
 from veilform.plan.runtime import Grid, RuntimeModel, Sample, huggingface, load, write_csv
 
 Run = Callable[..., tuple[int, str, str]]
+ABOUT = {"model": "gpt2", "device": "cpu", "threads": 1}
 MODEL = RuntimeModel(0.25, {1: 1.0, 11: 2.0, 21: 5.0, 31: 6.0}, gamma=1e-3)
 
 
@@ -157,7 +158,7 @@ def test_profile(runtime: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         cells = [Sample(p, o, MODEL.estimate(p, o)) for p, o in grid.cells]
         return plan.Profile(tuple(cells), (Sample(16, 3, MODEL.estimate(16, 3)),))
 
-    generator = huggingface.Generator(lambda p, o: None, 64, {"model": "gpt2", "device": "cpu"})
+    generator = huggingface.Generator(lambda p, o: None, 64, ABOUT)
     monkeypatch.setattr(huggingface, "open_model", lambda *_: generator)
     monkeypatch.setattr(plan, "profile", profile)
     sizes = ("--prompts", "1,11,21,31", "--outputs", "1,2,4", "--held-out", "16x3")
@@ -170,6 +171,9 @@ def test_profile(runtime: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         figures["beta"], rel=1e-3
     )
     assert "16 x 3" in runtime("profile", "--out", out, *sizes)[1]
+    monkeypatch.setitem(ABOUT, "threads", 2)
+    many = runtime("profile", "--out", out, *sizes, "--clock", "cpu")
+    assert "give --threads 1" in complaint(many)
     long = ("--prompts", "1,99", "--outputs", "1,2")
     assert "takes 64 tokens; the grid has 101" in complaint(runtime("profile", "--out", out, *long))
 

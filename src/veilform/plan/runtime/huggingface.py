@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +62,12 @@ def open_model(
         InputError: PyTorch is not installed, the device is not there, or the folder holds no causal
             language model.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         import torch
         import transformers
     except ImportError:
         raise InputError(NEEDS_TORCH) from None
+    transformers.utils.logging.disable_progress_bar()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if threads:
@@ -79,6 +78,7 @@ def open_model(
         model = model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"cannot use device {device}: {str(error).splitlines()[0]}") from None
+    cuda = device.startswith("cuda")
     settings = model.generation_config
     settings.eos_token_id = None
     settings.pad_token_id = 0
@@ -95,12 +95,11 @@ def open_model(
                 max_new_tokens=output_tokens,
                 use_cache=True,
             )
-        if str(device).startswith("cuda"):
+        if cuda:
             torch.cuda.synchronize(device)
         assert tokens.shape[1] == prompt_tokens + output_tokens
         return tokens
 
-    cuda = str(device).startswith("cuda")
     return Generator(
         generate,
         getattr(model.config.get_text_config(), "max_position_embeddings", None),
@@ -108,7 +107,7 @@ def open_model(
             "model": model.config.model_type,
             "parameters": sum(each.numel() for each in model.parameters()),
             "type": str(model.dtype).removeprefix("torch."),
-            "device": torch.cuda.get_device_name(device) if cuda else str(device),
+            "device": torch.cuda.get_device_name(device) if cuda else device,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
