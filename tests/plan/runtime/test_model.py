@@ -59,6 +59,8 @@ class TestFit:
             ([Sample(1, 1, math.inf)], "sample 1: seconds is inf"),
             ([Sample(1, 1, 1.0), Sample(1, 2, -1.0)], r"sample 2: seconds is -1\.0"),
             ([Sample(0, 1, 1.0)], "prompt_tokens is 0"),
+            ([(1.5, 1, 1.0)], r"prompt_tokens is 1\.5"),
+            ([(1, math.nan, 1.0)], "output_tokens is nan"),
             ([Sample(1, 0, 1.0)], "output_tokens is 0"),
         ],
     )

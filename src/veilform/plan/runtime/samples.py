@@ -59,7 +59,7 @@ def table(samples: Iterable[Sample]) -> Table:
         InputError: there is none; or a size is no whole number of at least 1, or a time is not a
             positive, finite number.
     """
-    rows = list(samples)
+    rows = [Sample(*row) for row in samples]
     if not rows:
         raise InputError("no samples: time some prompt and output sizes first")
     for number, row in enumerate(rows, start=1):
@@ -117,7 +117,7 @@ def _row(row: dict[str, str | None], where: str) -> Sample:
 
 def _check(sample: Sample, where: str) -> None:
     for name, size in zip(COLUMNS, sample[:2], strict=False):
-        if size != int(size) or not 1 <= size <= MAX_TOKENS:
+        if not 1 <= size <= MAX_TOKENS or size != int(size):
             raise InputError(f"{where}: {name} is {size}; it must be a whole number from 1")
     if not math.isfinite(sample.seconds) or sample.seconds <= 0:
         raise InputError(f"{where}: seconds is {sample.seconds}; it must be positive and finite")
