@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from veilform.commands import bench, console, demo, models, plan, services, training
+from veilform.commands import bench, console, demo, models, plan, runtime, services, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +27,7 @@ app.command()(services.dealer)
 app.command()(services.server)
 app.command()(services.classify)
 app.add_typer(bench.app, name="bench")
+app.add_typer(runtime.app, name="runtime")
 
 
 def version(value: bool) -> None:
