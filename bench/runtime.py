@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from page import BLOCK, MISSING, Figures
+from tables.common import markdown
 
 from veilform.bench import machine
 from veilform.plan import runtime
@@ -149,12 +150,6 @@ def profiled(results: Figures) -> str:
         + f"\n`{row['command']}`, on {host['processor']}, {host['cores']} cores, "
         f"{host['memory_gb']:.0f} GB; load average {host['load_average']}.\n"
     )  # fmt: skip
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table whose first column is text, the others numbers."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def percent(fraction: float) -> str:
