@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from veilform.commands import bench, console, demo, models, services, training
+from veilform.commands import bench, console, demo, models, parallel, services, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ app.command()(services.dealer)
 app.command()(services.server)
 app.command()(services.classify)
 app.add_typer(bench.app, name="bench")
+app.add_typer(parallel.app, name="parallel")
 
 
 def version(value: bool) -> None:
