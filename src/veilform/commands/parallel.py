@@ -35,7 +35,7 @@ def plan(
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option(help="Write the best plan, with Transformer layers of each stage, to run."),
+        typer.Option(help="Write the best plan of those with Transformer layers in each stage."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -49,7 +49,11 @@ def plan(
     if plot is not None:
         draw(plans[0], plot, f"{layers.name}, batch {batch}, on {machines.size} devices")
     if save is not None:
-        save.write_bytes(msgspec.json.encode(plans[0].runnable(layers)) + b"\n")
+        runnable = (each.runnable(layers) for each in plans)
+        first = next((each for each in runnable if each is not None), None)
+        if first is None:
+            raise InputError("no plan has a Transformer layer in each stage; try a larger --top")
+        save.write_bytes(msgspec.json.encode(first) + b"\n")
     if as_json:
         console.print_json({
             "profile": layers.name, "mode": mode, "global_batch": batch,

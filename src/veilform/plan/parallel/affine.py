@@ -15,7 +15,8 @@ some 50 operations, 20 microseconds from one start to the next."""
 def affine(profile: LayerProfile, device: str, tp: int, inside: float) -> tuple[Floats, Floats]:
     """Fixed seconds a and seconds a sample b of each layer's forward pass.
 
-    From several micro-batches: the least-squares line, neither part below 0.
+    From several micro-batches: the least-squares line, neither part below 0; and the ring below, if
+    tensor parallelism was emulated.
 
     From micro-batch 1 alone, of which nothing tells the two apart: the fixed part without tensor
     parallelism is LAUNCH_S, at most all. The rest is work. Over t devices the work is a t-th, and
@@ -29,25 +30,19 @@ def affine(profile: LayerProfile, device: str, tp: int, inside: float) -> tuple[
         inside: elements a second between two devices of a group.
     """
     timed = profile.seconds(device, tp)
+    ring = 2 * (tp - 1) / (tp * inside) * profile.column("reduced") * ACTIVATION_BITS / BITS
+    extra = ring if profile.emulated(device, tp) else 0
     if len(timed) > 1:
-        return _line(np.array(list(timed), float), np.stack(list(timed.values())))
+        fixed, slope = _line(np.array(list(timed), float), np.stack(list(timed.values())))
+        return fixed, slope + extra
     ((micro_batch, seconds),) = timed.items()
+    seconds = seconds + micro_batch * extra
     # Without a timing of tensor parallel 1 at this size, the work is all there is.
-    alone = (
-        profile.seconds(device, 1).get(micro_batch) if 1 in profile.only(device).degrees else None
-    )
+    known = 1 in profile.only(device).degrees
+    alone = profile.seconds(device, 1).get(micro_batch) if known else None
     alone = seconds * tp if alone is None else alone
-    work = np.maximum(alone - LAUNCH_S, 0)
-    ring = (
-        ACTIVATION_BITS
-        / BITS
-        * 2
-        * (tp - 1)
-        / (tp * inside)
-        * profile.column("reduced")
-        * micro_batch
-    )
-    slope = np.minimum(work / tp + ring, seconds) / micro_batch
+    work = np.maximum(alone - LAUNCH_S, 0) / micro_batch
+    slope = np.minimum(work / tp + ring, seconds / micro_batch)
     return seconds - slope * micro_batch, slope
 
 

@@ -3,7 +3,7 @@
 Only the sizes of the model matter, so its config.json suffices: each layer is built with random
 weights. Tensor parallelism by t is emulated on one device: a layer has heads / t heads and a t-th
 of its inner width, the head a t-th of the words. What devices would exchange is not in these
-times; a cost model adds it.
+times; the default cost model adds it.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def measure(
             hidden = torch.randn(micro_batch, sequence, sizes.width, device=where)
             seconds = [_seconds(torch, parts[0], tokens, repeats)]
             seconds += [_seconds(torch, part, hidden, repeats) for part in parts[1:]]
-            timings.append(Timing(name, tp, micro_batch, tuple(seconds)))
+            timings.append(Timing(name, tp, micro_batch, tuple(seconds), tp > 1))
     return LayerProfile(sizes.model_type, _layers(sizes, sequence), tuple(timings))
 
 

@@ -45,12 +45,16 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Seconds of each layer's forward pass on one kind of device, tensor parallel by ``tp``."""
+    """Seconds of each layer's forward pass on one kind of device, tensor parallel by ``tp``.
+
+    ``emulated``: one device ran a part of each layer, so what devices exchange is not in it.
+    """
 
     device: str
     tp: int
     micro_batch: int
     seconds: tuple[float, ...]
+    emulated: bool = False
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -118,6 +122,10 @@ class LayerProfile:
                 f"{', '.join(map(str, self.degrees))}"
             )
         return dict(sorted(found.items()))
+
+    def emulated(self, device: str, tp: int) -> bool:
+        """Whether these timings lack what devices exchange."""
+        return any(t.emulated for t in self.timings if (t.device, t.tp) == (device, tp))
 
     def column(self, name: str) -> Floats:
         """One attribute of all layers."""

@@ -124,10 +124,9 @@ def replay(
 
 def spearman(one: Floats, other: Floats) -> float | None:
     """Rank correlation; equal values have their mean rank. None if all values are equal."""
-    ranks = np.stack([_ranks(one), _ranks(other)])
-    if (ranks.std(1) == 0).any():
-        return None
-    return float(np.corrcoef(ranks)[0, 1])
+    first, second = (ranks - ranks.mean() for ranks in (_ranks(one), _ranks(other)))
+    length = float(np.sqrt((first @ first) * (second @ second)))
+    return float(first @ second) / length if length else None
 
 
 def _ranks(values: Floats) -> Floats:

@@ -41,19 +41,14 @@ class Plan:
         """As JSON."""
         return self.strategy.as_dict() | self.prediction.as_dict()
 
-    def runnable(self, profile: LayerProfile) -> dict[str, Any]:
-        """What a program needs to run it: as JSON, ``cuts`` the Transformer layers of each stage.
+    def runnable(self, profile: LayerProfile) -> dict[str, Any] | None:
+        """What a program needs to run it, as JSON: ``cuts`` are Transformer layers of each stage.
 
-        Raises:
-            InputError: a stage has no Transformer layer.
+        None if a stage has no Transformer layer.
         """
         kinds = [layer.kind for layer in profile.layers]
         counts = [kinds[i:j].count("transformer") for i, j in self.strategy.stages()]
-        if min(counts) < 1:
-            raise InputError(
-                f"the plan has stages of {counts} Transformer layers; to be run, each needs one"
-            )
-        return self.strategy.as_dict() | {"cuts": counts}
+        return self.strategy.as_dict() | {"cuts": counts} if min(counts) else None
 
 
 def degrees(
