@@ -45,14 +45,15 @@ def plan(
 
     layers, machines = LayerProfile.load(profile), Cluster.load(cluster)
     with console.step("searching", as_json) as tell:
-        plans = search(layers, machines, batch, cast("Mode", mode), top, tell)
+        every = search(layers, machines, batch, cast("Mode", mode), progress=tell)
+    plans = every[:top]
     if plot is not None:
         draw(plans[0], plot, f"{layers.name}, batch {batch}, on {machines.size} devices")
     if save is not None:
-        runnable = (each.runnable(layers) for each in plans)
+        runnable = (each.runnable(layers) for each in every)
         first = next((each for each in runnable if each is not None), None)
         if first is None:
-            raise InputError("no plan has a Transformer layer in each stage; try a larger --top")
+            raise InputError("no plan has a Transformer layer in each stage, so none can be run")
         save.write_bytes(msgspec.json.encode(first) + b"\n")
     if as_json:
         console.print_json({
