@@ -38,8 +38,7 @@ def affine(profile: LayerProfile, device: str, tp: int, inside: float) -> tuple[
     ((micro_batch, seconds),) = timed.items()
     seconds = seconds + micro_batch * extra
     # Without a timing of tensor parallel 1 at this size, the work is all there is.
-    known = 1 in profile.only(device).degrees
-    alone = profile.seconds(device, 1).get(micro_batch) if known else None
+    alone = profile.seconds(device, 1).get(micro_batch) if profile.timed(device, 1) else None
     alone = seconds * tp if alone is None else alone
     work = np.maximum(alone - LAUNCH_S, 0) / micro_batch
     slope = np.minimum(work / tp + ring, seconds / micro_batch)

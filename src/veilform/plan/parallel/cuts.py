@@ -66,52 +66,55 @@ class StageCosts:
         return upper & (self.memory <= self.limit[:, None, None])
 
 
-def best_cuts(costs: StageCosts, micro_batches: int) -> tuple[float, tuple[int, ...]] | None:
-    """The least seconds, and the cuts that take them; None if no cuts fit in memory."""
+def best_cuts(
+    costs: StageCosts, micro_batches: int, below: float = np.inf
+) -> tuple[float, tuple[int, ...]] | None:
+    """The least seconds, and the cuts that take them.
+
+    None if no cuts fit in memory, or none take less than ``below``.
+    """
     once, steady, finish, fits = costs.once, costs.steady, costs.finish, costs.fits()
     best: tuple[float, tuple[int, ...]] | None = None
     while True:
-        found = _without_finish(once, steady, fits, micro_batches)
-        if found is None or (best is not None and found[0] >= best[0]):
+        found = _without_finish(once, steady, fits, micro_batches, below)
+        if found is None:
             return best
         stages = list(enumerate(pairwise(found[1])))
         slowest = max(float(finish[s, i, j]) for s, (i, j) in stages)
-        if best is None or found[0] + slowest < best[0]:
-            best = found[0] + slowest, found[1]
+        if found[0] + slowest < below:
+            below = found[0] + slowest
+            best = below, found[1]
         fits = fits & (finish < slowest)
 
 
 def _without_finish(
-    once: Floats, steady: Floats, fits: NDArray[np.bool_], micro_batches: int
+    once: Floats, steady: Floats, fits: NDArray[np.bool_], micro_batches: int, below: float
 ) -> tuple[float, tuple[int, ...]] | None:
-    """The best by the first two terms alone."""
+    """The best by the first two terms alone, if they are less than ``below``."""
     further = micro_batches - 1
     free = np.where(fits, once, np.inf)
+    (least_sum,), (loosest,) = _shortest(free[None])
     least = _least_maximum(np.where(fits, steady, np.inf))
-    if not np.isfinite(least):
+    if not further * least + least_sum < below:
         return None
+    if not further:
+        return float(least_sum), tuple(loosest.tolist())
 
-    def under(bounds: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    def under(bounds: Floats) -> tuple[float, tuple[int, ...]]:
         allowed = steady[None] <= bounds[:, None, None, None]
         sums, cuts = _shortest(np.where(allowed, free[None], np.inf))
-        return further * bounds + sums, cuts
+        totals = further * bounds + sums
+        first = int(totals.argmin())
+        return float(totals[first]), tuple(cuts[first].tolist())
 
-    sums, cuts = _shortest(free[None])
-    least_sum, chosen = float(sums[0]), cuts[0]
-    if not further:
-        return least_sum, tuple(int(each) for each in chosen)
-    totals, cuts = under(np.array([least]))
-    total, chosen = float(totals[0]), cuts[0]
+    best = under(np.array([least]))
     # A maximum above this one loses even with the least sum of all.
-    most = (total - least_sum) / further
+    most = (min(best[0], below) - float(least_sum)) / further
     candidates = np.unique(steady[fits & (steady > least) & (steady <= most)])
     size = max(1, BLOCK // free.size)
     for start in range(0, len(candidates), size):
-        totals, cuts = under(candidates[start : start + size])
-        index = int(np.argmin(totals))
-        if totals[index] < total:
-            total, chosen = float(totals[index]), cuts[index]
-    return total, tuple(int(each) for each in chosen)
+        best = min(best, under(candidates[start : start + size]))
+    return best if best[0] < below else None
 
 
 def _shortest(lengths: Floats) -> tuple[Floats, NDArray[np.intp]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -110,18 +111,25 @@ class LayerProfile:
         Raises:
             InputError: nothing was timed with them.
         """
-        found = {
-            timing.micro_batch: np.array(timing.seconds)
-            for timing in self.timings
-            if (timing.device, timing.tp) == (device, tp)
-        }
-        if not found:
+        if (device, tp) not in self._seconds:
             raise InputError(
                 f"the profile {self.name} has no timing of tensor parallel {tp} on {device}; it "
                 f"has {', '.join(self.devices)} with tensor parallel "
                 f"{', '.join(map(str, self.degrees))}"
             )
-        return dict(sorted(found.items()))
+        return self._seconds[device, tp]
+
+    def timed(self, device: str, tp: int) -> bool:
+        """Whether there is a timing with them."""
+        return (device, tp) in self._seconds
+
+    @cached_property
+    def _seconds(self) -> dict[tuple[str, int], dict[int, Floats]]:
+        found: dict[tuple[str, int], dict[int, Floats]] = {}
+        for timing in sorted(self.timings, key=lambda each: each.micro_batch):
+            times = found.setdefault((timing.device, timing.tp), {})
+            times[timing.micro_batch] = np.array(timing.seconds)
+        return found
 
     def emulated(self, device: str, tp: int) -> bool:
         """Whether these timings lack what devices exchange."""
@@ -129,7 +137,14 @@ class LayerProfile:
 
     def column(self, name: str) -> Floats:
         """One attribute of all layers."""
-        return np.array([getattr(layer, name) for layer in self.layers], float)
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, Floats]:
+        names = [name for name in Layer.__struct_fields__ if name != "kind"]
+        return {
+            name: np.array([getattr(layer, name) for layer in self.layers], float) for name in names
+        }
 
     def only(self, *devices: str) -> LayerProfile:
         """The same without the timings of other devices."""

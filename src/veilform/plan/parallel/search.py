@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from veilform.errors import InputError
@@ -110,9 +111,12 @@ def search(
         even = (*range(pp), len(profile.layers))
         for place in places:
             strategy = Strategy(tp, dp, pp, micro_batch, even, place)
-            found = _with_best_cuts(strategy, profile, cluster, global_batch, mode, missing)
-            if found and (each not in best or found.seconds < best[each].seconds):
+            below = best[each].seconds if each in best else inf
+            found = _with_best_cuts(strategy, profile, cluster, global_batch, mode, below)
+            if isinstance(found, Plan):
                 best[each] = found
+            elif found > 0:
+                missing.append(found)
     if not best:
         raise InputError(_nothing(profile, cluster, global_batch, missing))
     plans = sorted(best.values(), key=_order)
@@ -133,15 +137,14 @@ def _with_best_cuts(
     cluster: Cluster,
     global_batch: int,
     mode: Mode,
-    missing: list[float],
-) -> Plan | None:
-    """The strategy with the cuts that are best; None, and what is missing, if none fit."""
+    below: float,
+) -> Plan | float:
+    """The strategy with its best cuts, if they take less than ``below``; or the bytes missing."""
     count = strategy.micro_batches(global_batch)
     costs = costs_of(strategy, profile, cluster, count, mode)
-    found = best_cuts(costs, count)
+    found = best_cuts(costs, count, below)
     if found is None:
-        missing.append(least_excess(costs))
-        return None
+        return least_excess(costs)
     return Plan(replace(strategy, cuts=found[1]), summed(costs, found[1], count))
 
 
@@ -155,8 +158,8 @@ def _annealed(plan: Plan, profile: LayerProfile, cluster: Cluster, global_batch:
 
     place, _ = placement.anneal(plan.strategy.placement, plan.strategy.tp, cost)
     moved = replace(plan.strategy, placement=place)
-    found = _with_best_cuts(moved, profile, cluster, global_batch, "default", [])
-    return found if found and found.seconds < plan.seconds else plan
+    found = _with_best_cuts(moved, profile, cluster, global_batch, "default", plan.seconds)
+    return found if isinstance(found, Plan) else plan
 
 
 def _nothing(
