@@ -77,22 +77,26 @@ def _kinds(cluster: Cluster) -> list[tuple[str, float]]:
 def _transfers(strategy: Strategy, profile: LayerProfile, cluster: Cluster) -> Floats:
     devices = strategy.devices()
     seconds = np.zeros((strategy.pp, len(profile.layers) + 1))
+    node = cluster.node_of[devices].reshape(strategy.pp, -1)
+    here, there = node[:-1], node[1:]
+    across = here != there
+    share = np.minimum(
+        cluster.between[here] / _flows(here, across, len(cluster.nodes)),
+        cluster.between[there] / _flows(there, across, len(cluster.nodes)),
+    )
+    slowest = np.where(across, share, cluster.inside[here]).min(1)
     split = np.where(profile.column("output_split"), strategy.tp, 1)
     volume = strategy.micro_batch * profile.column("output") / split
-    for stage in range(strategy.pp - 1):
-        sender, receiver = devices[stage].ravel(), devices[stage + 1].ravel()
-        here, there = cluster.node_of[sender], cluster.node_of[receiver]
-        across = here != there
-        count = len(cluster.nodes)
-        out = np.bincount(here[across], minlength=count)
-        into = np.bincount(there[across], minlength=count)
-        share = np.minimum(
-            cluster.between[here] / np.maximum(out[here], 1),
-            cluster.between[there] / np.maximum(into[there], 1),
-        )
-        slowest = np.where(across, share, cluster.inside[here]).min()
-        seconds[stage, 1:] = 2 * ACTIVATION_BITS / BITS * volume / slowest
+    seconds[:-1, 1:] = 2 * ACTIVATION_BITS / BITS * volume / slowest[:, None]
     return np.repeat(seconds[:, None], seconds.shape[1], 1)
+
+
+def _flows(node: NDArray[np.intp], across: NDArray[np.bool_], nodes: int) -> NDArray[np.intp]:
+    """How many transfers of a cut (pp - 1, dp * tp) pass the link of each one's machine."""
+    cut = np.arange(len(node))[:, None]
+    keys = cut * nodes + node
+    counts = np.bincount(keys[across], minlength=len(node) * nodes)
+    return np.maximum(counts[keys], 1)
 
 
 def _ring_seconds(devices: NDArray[np.intp], cluster: Cluster) -> Floats:

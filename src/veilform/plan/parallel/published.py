@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from veilform.errors import InputError
 from veilform.plan.parallel.cluster import Cluster
 from veilform.plan.parallel.cuts import StageCosts
 from veilform.plan.parallel.profile import Floats, LayerProfile
@@ -40,9 +41,15 @@ def stage_costs(
 
 
 def _layer_seconds(strategy: Strategy, profile: LayerProfile, cluster: Cluster) -> Floats:
-    mixed = sum(
-        share * profile.seconds(kind, strategy.tp)[1] for kind, share in cluster.shares().items()
-    )
+    mixed = np.zeros(len(profile.layers))
+    for kind, share in cluster.shares().items():
+        timed = profile.seconds(kind, strategy.tp)
+        if 1 not in timed:
+            raise InputError(
+                f"the published model needs timings at micro-batch 1; the profile {profile.name} "
+                f"has {', '.join(map(str, timed))} on {kind}"
+            )
+        mixed += share * timed[1]
     return (1 + BACKWARD) * strategy.micro_batch * mixed * (1 - profile.column("idle"))
 
 
