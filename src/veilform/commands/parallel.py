@@ -93,7 +93,7 @@ def profile(
     if as_json:
         console.print_json({"profile": str(out), "layers": len(timed.layers), "timings": rows})
         return
-    table = Table("device", "tp", "micro-batch", "forward", title=f"{model}, {seq} tokens")
+    table = Table("device", "tp", "micro-batch", "forward", title=f"{timed.name}, {seq} tokens")
     for row in rows:
         milliseconds = f"{1000 * float(cast('float', row['seconds'])):.2f} ms"
         table.add_row(str(row["device"]), str(row["tp"]), str(row["micro_batch"]), milliseconds)
@@ -141,14 +141,14 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _show(plans: list[Plan], profile: LayerProfile, title: str) -> None:
-    columns = ("tp", "dp", "pp", "micro-batch", "seconds", "steady", "fill", "sent", "finish", "GB")
+    columns = ("tp", "dp", "pp", "micro", "seconds", "steady", "fill", "sent", "finish", "GB")
     table = Table(*(_right(each) for each in columns), title=title)
     for each in plans:
         s, p = each.strategy, each.prediction
         seconds = (p.seconds, p.steady_s, p.fill_s, p.sent_s, p.finish_s)
         table.add_row(
             *(str(number) for number in (s.tp, s.dp, s.pp, s.micro_batch)),
-            *(f"{value:.4g}" for value in seconds),
+            *(f"{value:.3f}" for value in seconds),
             f"{max(p.stage_bytes) / 1e9:.1f}",
         )
     console.out.print(table)

@@ -175,14 +175,21 @@ def test_replay_of_what_is_no_file(veilform: Run, tmp_path: Path) -> None:
         assert message in err or "cannot read" in err
 
 
-def test_profile(veilform: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"n_embd": 8, "n_layer": 2, "n_head": 2, "model_type": "gpt2"},
+        {
+            "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "intermediate_size": 12, "architectures": ["BertForSequenceClassification"],
+        },
+    ],
+)  # fmt: skip
+def test_profile(veilform: Run, tmp_path: Path, sizes: dict[str, object]) -> None:
     pytest.importorskip("torch")
-    model = tmp_path / "model"
-    model.mkdir()
-    sizes = {"n_embd": 8, "n_layer": 2, "n_head": 2, "vocab_size": 12, "model_type": "gpt2"}
-    (model / "config.json").write_text(json.dumps(sizes), encoding="utf-8")
+    (tmp_path / "config.json").write_text(json.dumps(sizes | {"vocab_size": 12}), encoding="utf-8")
     out = tmp_path / "profile.json"
-    arguments = ("parallel", "profile", model, "--out", out, "--seq", 4, "--repeats", 1)
+    arguments = ("parallel", "profile", tmp_path, "--out", out, "--seq", 4, "--repeats", 1)
     code, _, err = veilform(*arguments, "--tp", "1,2", "--json")
     assert code == 0, err
     timed = LayerProfile.load(out)
@@ -190,6 +197,7 @@ def test_profile(veilform: Run, tmp_path: Path) -> None:
     assert sorted(timed.seconds(timed.devices[0], 2)) == [1, 2, 4]
     assert timed.emulated(timed.devices[0], 2)
     assert not timed.emulated(timed.devices[0], 1)
+    assert timed.layers[-1].output_split == ("n_embd" in sizes)
     code, _, err = veilform(*arguments, "--tp", "3")
     assert code == 2
     assert "tensor parallel 3" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations, permutations
 
 import msgspec
 import numpy as np
@@ -177,3 +178,23 @@ def test_annealing_finds_the_place_that_costs_least() -> None:
 
     assert anneal((0, 1, 2, 3), 1, cost) == (wanted, 0)
     assert anneal((0, 1), 2, lambda place: 1.0) == ((0, 1), 1.0)
+
+
+@pytest.mark.parametrize(("fast_gbps", "slow_gbps"), [(10, 40), (1, 1), (200, 5)])
+def test_the_best_place_of_all_is_found(fast_gbps: float, slow_gbps: float) -> None:
+    """Two unlike machines of two devices: every strategy, place and cut, tried one by one."""
+    nodes = [
+        msgspec.structs.replace(FAST, between_gbps=fast_gbps),
+        msgspec.structs.replace(SLOW, between_gbps=slow_gbps),
+    ]
+    cluster, profile = Cluster(nodes), small_profile(5)
+    least = min(
+        predict(Strategy(1, dp, pp, m, (0, *cuts, 5), place), profile, cluster, 8).seconds
+        for dp, pp in ((1, 4), (2, 2), (4, 1))
+        for m in (1, 2, 4, 8)
+        if 8 % (dp * m) == 0
+        for cuts in combinations(range(1, 5), pp - 1)
+        for place in permutations(range(4))
+    )
+    only = replace(profile, timings=tuple(t for t in profile.timings if t.tp == 1))
+    assert search(only, cluster, 8)[0].seconds == pytest.approx(least, rel=1e-9)

@@ -2,8 +2,8 @@
 
 Only the sizes of the model matter, so its config.json suffices: each layer is built with random
 weights. Tensor parallelism by t is emulated on one device: a layer has heads / t heads and a t-th
-of its inner width, the head a t-th of the words. What devices would exchange is not in these
-times; the default cost model adds it.
+of its inner width, a head that scores words a t-th of them; a classifier's head is its pooler. What
+devices would exchange is not in these times; the default cost model adds it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from veilform.errors import InputError
-from veilform.plan.parallel.profile import Layer, LayerProfile, Timing, transformer
+from veilform.plan.parallel.profile import Layer, LayerProfile, Timing, scores, transformer
 
 MICRO_BATCHES = (1, 2, 4)
 WARM_UP = 2
@@ -36,6 +36,7 @@ class Sizes(msgspec.Struct, frozen=True):
     n_layer: int = 0
     n_head: int = 0
     n_inner: int | None = None
+    architectures: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -56,6 +57,11 @@ class Sizes(msgspec.Struct, frozen=True):
     def inner(self) -> int:
         """Width of the feed-forward network."""
         return self.intermediate_size or self.n_inner or 4 * self.width
+
+    @property
+    def predicts_words(self) -> bool:
+        """Whether its head scores every word, by the embedding's matrix; else it pools."""
+        return bool(self.n_embd) or any("LM" in name for name in self.architectures)
 
     @classmethod
     def read(cls, folder: Path) -> Sizes:
@@ -124,14 +130,14 @@ def measure(
 
 
 def _layers(sizes: Sizes, sequence: int) -> tuple[Layer, ...]:
-    matrix, scores = sizes.vocab_size * sizes.width, sequence * sizes.vocab_size
+    matrix, tokens = sizes.vocab_size * sizes.width, sequence * sizes.width
     layer = transformer(sizes.width, sequence, sizes.inner, sizes.heads)
-    return (
-        Layer("embedding", shared=matrix, output=sequence * sizes.width),
-        *(layer for _ in range(sizes.count)),
-        Layer("head", shared=matrix, output=scores, output_split=True,
-              kept_split_bytes=12 * scores),
-    )  # fmt: skip
+    layers = (layer,) * sizes.count
+    if not sizes.predicts_words:
+        embedding = Layer("embedding", parameters=matrix, output=tokens)
+        return embedding, *layers, Layer("head", parameters=sizes.width**2, output=sizes.width)
+    head = scores(matrix, sequence * sizes.vocab_size)
+    return Layer("embedding", shared=matrix, output=tokens), *layers, head
 
 
 def _parts(torch: Any, sizes: Sizes, sequence: int, tp: int) -> list[Any]:
@@ -139,7 +145,7 @@ def _parts(torch: Any, sizes: Sizes, sequence: int, tp: int) -> list[Any]:
     nn = torch.nn
     own = sizes.width // sizes.heads * (sizes.heads // tp)
 
-    class Layer(nn.Module):  # type: ignore[misc, name-defined]
+    class Block(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.before, self.between = nn.LayerNorm(sizes.width), nn.LayerNorm(sizes.width)
@@ -160,9 +166,18 @@ def _parts(torch: Any, sizes: Sizes, sequence: int, tp: int) -> list[Any]:
             hidden_BSD = hidden_BSD + self.output(attended.transpose(1, 2).flatten(2))
             return hidden_BSD + self.feed_forward(self.between(hidden_BSD))
 
+    class Pooler(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.Linear(sizes.width, sizes.width)
+
+        def forward(self, hidden_BSD: Any) -> Any:
+            return torch.tanh(self.dense(hidden_BSD[:, 0]))
+
     embedding = nn.Embedding(sizes.vocab_size, sizes.width)
-    head = nn.Linear(sizes.width, -(-sizes.vocab_size // tp))
-    return [embedding, *(Layer() for _ in range(sizes.count)), head]
+    words = -(-sizes.vocab_size // tp)
+    head = nn.Linear(sizes.width, words) if sizes.predicts_words else Pooler()
+    return [embedding, *(Block() for _ in range(sizes.count)), head]
 
 
 def _seconds(torch: Any, part: Any, value: Any, repeats: int) -> float:

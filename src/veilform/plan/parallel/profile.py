@@ -191,3 +191,13 @@ def transformer(
         kept_split_bytes=8 * tokens + 4 * sequence * inner + 5 * heads * sequence**2,
         idle=idle,
     )
+
+
+def scores(matrix: float, count: float) -> Layer:
+    """A head's sizes that scores words with the embedding's matrix; ``count`` scores a sample.
+
+    The loss keeps scores in 16 and 32 bits, their softmax in 32 and their gradient in 16.
+    """
+    return Layer(
+        "head", shared=matrix, output=count, output_split=True, kept_split_bytes=12 * count
+    )

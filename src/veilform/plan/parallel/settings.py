@@ -13,7 +13,7 @@ import numpy as np
 
 from veilform.errors import InputError
 from veilform.plan.parallel.cluster import Cluster, Node
-from veilform.plan.parallel.profile import Layer, LayerProfile, Timing, transformer
+from veilform.plan.parallel.profile import Layer, LayerProfile, Timing, scores, transformer
 
 DEGREES = (1, 2, 4)
 G4 = Node("G4", 4, inside_gbps=50, between_gbps=50, memory_gb=15, memory_gb_s=320)
@@ -53,12 +53,8 @@ class Setting:
 def gpt2_layers() -> tuple[Layer, ...]:
     """GPT-2 medium's: embedding, no-op, 24 Transformer layers, no-op, no-op, head, no-op."""
     width, sequence, words = 1024, 1024, 52_256
-    matrix, tokens, scores = words * width, sequence * width, sequence * words
-    rest = Layer("other", output=tokens)
-    # The loss keeps its scores in 16 and 32 bits, their softmax in 32 and their gradient in 16.
-    head = Layer(
-        "head", shared=matrix, output=scores, output_split=True, kept_split_bytes=12 * scores
-    )
+    matrix, tokens = words * width, sequence * width
+    rest, head = Layer("other", output=tokens), scores(matrix, sequence * words)
     return (
         Layer("embedding", shared=matrix, output=tokens),
         rest,
@@ -66,7 +62,7 @@ def gpt2_layers() -> tuple[Layer, ...]:
         rest,
         rest,
         head,
-        Layer("other", output=scores, output_split=True),
+        Layer("other", output=head.output, output_split=True),
     )
 
 
