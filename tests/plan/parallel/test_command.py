@@ -210,3 +210,26 @@ def test_profile_of_what_is_no_model(veilform: Run, tmp_path: Path) -> None:
         code, _, err = veilform("parallel", "profile", tmp_path, "--out", tmp_path / "out")
         assert code == 2
         assert message in err
+
+
+def test_no_strategy_uses_all_devices(veilform: Run, files: tuple[Path, Path]) -> None:
+    """Neither stages nor copies: 12 devices, 6 layers, and a batch that 2 does not divide."""
+    files[1].write_text(CLUSTER.replace("copies: 2", "copies: 5"), encoding="utf-8")
+    code, _, err = veilform("parallel", "plan", *files, "--batch", 7, "--mode", "default")
+    assert code == 0, err  # by tensor parallel 2 in 6 stages
+    files[1].write_text(CLUSTER.replace("copies: 2", "copies: 6"), encoding="utf-8")
+    code, _, err = veilform("parallel", "plan", *files, "--batch", 5)
+    assert code == 2
+    assert "no strategy uses all 14 devices for a batch of 5" in err
+
+
+def test_the_published_model_needs_micro_batch_1(veilform: Run, files: tuple[Path, Path]) -> None:
+    small_profile(micro_batches=(2, 4)).save(files[0])
+    arguments = ("parallel", "plan", *files, "--batch", 12, "--json")
+    assert veilform(*arguments)[0] == 0
+    code, _, err = veilform(*arguments, "--mode", "published")
+    assert code == 2
+    assert "needs timings at micro-batch 1" in err
+    code, _, err = veilform(*arguments, "--mode", "other")
+    assert code == 2
+    assert "the mode is one of default, published" in err
