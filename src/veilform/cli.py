@@ -6,7 +6,17 @@ import sys
 
 import typer
 
-from veilform.commands import bench, console, demo, models, plan, runtime, services, training
+from veilform.commands import (
+    bench,
+    console,
+    demo,
+    models,
+    parallel,
+    plan,
+    runtime,
+    services,
+    training,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +38,7 @@ app.command()(services.server)
 app.command()(services.classify)
 app.add_typer(bench.app, name="bench")
 app.add_typer(runtime.app, name="runtime")
+app.add_typer(parallel.app, name="parallel")
 
 
 def version(value: bool) -> None:
