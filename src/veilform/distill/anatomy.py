@@ -15,6 +15,8 @@ class LayerParts:
 
     Attributes:
         attention: the module that calls the attention function.
+        projection: the linear layer after attention.
+        first, second: the feed-forward block's linear layers.
         ffn_owner, activation: the module that holds the activation, and under which name.
         attention_norm, ffn_norm: layer norms after attention and after the feed-forward block.
     """
@@ -23,6 +25,7 @@ class LayerParts:
     query: nn.Linear
     key: nn.Linear
     value: nn.Linear
+    projection: nn.Linear
     attention_norm: nn.LayerNorm
     first: nn.Linear
     second: nn.Linear
@@ -34,7 +37,8 @@ class LayerParts:
 def _bert(layer: nn.Module) -> LayerParts:
     inner = layer.attention.self
     return LayerParts(
-        inner, inner.query, inner.key, inner.value, layer.attention.output.LayerNorm,
+        inner, inner.query, inner.key, inner.value,
+        layer.attention.output.dense, layer.attention.output.LayerNorm,
         layer.intermediate.dense, layer.output.dense,
         layer.intermediate, "intermediate_act_fn", layer.output.LayerNorm,
     )  # fmt: skip
@@ -43,9 +47,23 @@ def _bert(layer: nn.Module) -> LayerParts:
 def _distilbert(layer: nn.Module) -> LayerParts:
     inner = layer.attention
     return LayerParts(
-        inner, inner.q_lin, inner.k_lin, inner.v_lin, layer.sa_layer_norm,
+        inner, inner.q_lin, inner.k_lin, inner.v_lin, inner.out_lin, layer.sa_layer_norm,
         layer.ffn.lin1, layer.ffn.lin2, layer.ffn, "activation", layer.output_layer_norm,
     )  # fmt: skip
+
+
+def blocks(model: nn.Module) -> nn.ModuleList:
+    """The encoder layers, in order.
+
+    Raises:
+        ModelError: the model is of no family that distillation knows.
+    """
+    base = model.base_model
+    for name in ("encoder", "transformer"):
+        if hasattr(base, name):
+            return getattr(base, name).layer
+    kind = getattr(model.config, "model_type", "unknown")
+    raise ModelError(f"models of type {kind!r} are not supported: use BERT, RoBERTa or DistilBERT")
 
 
 def layers(model: nn.Module) -> list[LayerParts]:
@@ -54,13 +72,8 @@ def layers(model: nn.Module) -> list[LayerParts]:
     Raises:
         ModelError: the model is of no family that distillation knows.
     """
-    base = model.base_model
-    if hasattr(base, "encoder"):
-        return [_bert(layer) for layer in base.encoder.layer]
-    if hasattr(base, "transformer"):
-        return [_distilbert(layer) for layer in base.transformer.layer]
-    kind = getattr(model.config, "model_type", "unknown")
-    raise ModelError(f"models of type {kind!r} are not supported: use BERT, RoBERTa or DistilBERT")
+    read = _bert if hasattr(model.base_model, "encoder") else _distilbert
+    return [read(layer) for layer in blocks(model)]
 
 
 def embeddings(model: nn.Module) -> nn.Module:

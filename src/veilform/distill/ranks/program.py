@@ -1,0 +1,223 @@
+"""A model over several devices as one program: whole batches in, losses and logits out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+
+from veilform.distill.ranks import gradients
+from veilform.distill.ranks.connect import connect, local_device
+from veilform.distill.ranks.layout import Layout
+from veilform.distill.ranks.part import build_part
+from veilform.distill.ranks.target import Target
+from veilform.distill.trainer import Weights
+
+Batch = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a schedule is made for: buffers between parts are allocated once."""
+
+    count: int
+    tokens: int
+    learns: bool
+
+
+class Program:
+    """``model``, which is taken apart, run as ``layout`` says; every rank makes one alike.
+
+    Every rank brings the same weights and the same batches, and all of them call the same methods
+    in the same order.
+
+    >>> program = Program(load_model("folder"), layout)  # doctest: +SKIP
+    >>> optimizer = torch.optim.AdamW(program.groups(decay=0.01), lr=5e-5)  # doctest: +SKIP
+    >>> loss = program.step(batch); program.clip(1.0); optimizer.step()  # doctest: +SKIP
+
+    Raises:
+        InputError: the plan does not fit the model or the number of processes.
+        ModelError: the model is of no family that distillation knows.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        layout: Layout,
+        weights: Weights | None = None,
+        bf16: bool = False,
+    ) -> None:
+        self.layout = layout
+        self.mesh: DeviceMesh = connect(layout)
+        self.device = local_device()
+        self.weights = weights or Weights(labels=1.0)
+        self.width, self.outputs = model.config.hidden_size, model.config.num_labels
+        self._decayed = _decayed(model)
+        self._specs = {name: (v.shape, v.dtype) for name, v in model.state_dict().items()}
+        self.part, self._owners = build_part(model, layout, self.mesh, bf16)
+        self.part.to(self.device)
+        self._target: Target | None = None
+        self._schedules: dict[bool, tuple[_Shape, ScheduleGPipe | Schedule1F1B]] = {}
+
+    def groups(self, decay: float) -> list[dict]:
+        """Parameter groups for an optimizer, weight decay on the matrices only.
+
+        Sharded and plain tensors are apart: fused optimizers take no mixture.
+        """
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.part.model.named_parameters():
+            if parameter.requires_grad:
+                key = name in self._decayed, isinstance(parameter, DTensor)
+                groups.setdefault(key, []).append(parameter)
+        return [
+            {"params": params, "weight_decay": decay if decayed else 0.0}
+            for (decayed, _), params in groups.items()
+        ]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """This rank's trainable parameters, in the same order on every replica."""
+        return [p for p in self.part.parameters() if p.requires_grad]
+
+    def step(self, batch: Batch, logits: torch.Tensor | None = None) -> float:
+        """Forward and backward of a whole batch; the loss, as one process would have it.
+
+        Afterwards gradients are complete: those of earlier steps are dropped.
+
+        Args:
+            batch: ``input_ids``, ``attention_mask`` [B, T], ``labels`` [B]; the same on all ranks.
+            logits: a teacher's [B, C], where the weights ask for them.
+        """
+        for parameter in self.parameters():
+            parameter.grad = None
+        labels = batch["labels"].to(self.device)
+        self._target = Target(
+            self.weights, labels, None if logits is None else logits.to(self.device)
+        )
+        losses: list[torch.Tensor] = []
+        self._run(batch, learns=True, losses=losses)
+        gradients.settle(self.parameters())
+        gradients.sum_replicas(self.parameters(), self.mesh["dp"])
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        if losses and self.mesh.get_local_rank("tp") == 0:
+            loss += torch.stack([loss.detach() for loss in losses]).double().sum()
+        dist.all_reduce(loss)
+        return float(loss)
+
+    def clip(self, limit: float) -> float:
+        """Scale gradients to a norm of ``limit`` over all parts and shards; the norm before."""
+        return gradients.clip(self.parameters(), self.mesh, limit)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> torch.Tensor:
+        """Logits [B, C] of a whole batch on every rank, in evaluation mode."""
+        training = self.part.training
+        self.part.eval()
+        output, rows = self._run(batch, learns=False)
+        self.part.train(training)
+        count = len(batch["input_ids"])
+        whole = torch.zeros(count + self.layout.rows, self.outputs, device=self.device)
+        if output is not None and self.mesh.get_local_rank("tp") == 0:
+            whole[rows.clamp(max=count)] = output
+        dist.all_reduce(whole)
+        return whole[:count]
+
+    def train(self) -> None:
+        """Training mode: dropout, where the config has it."""
+        self.part.train()
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The whole model's state under stock names, on the CPU of rank 0; empty elsewhere.
+
+        Tensors travel one by one.
+        """
+        held, whole = self.part.model.state_dict(), {}
+        rank, part = dist.get_rank(), self.mesh.get_local_rank("pp")
+        for name, (shape, dtype) in self._specs.items():
+            owner = self._owners[name]
+            source = owner * self.layout.dp * self.layout.tp
+            value = None
+            if part == owner and self.mesh.get_local_rank("dp") == 0:
+                value = held[name].detach()
+                value = value.full_tensor() if isinstance(value, DTensor) else value
+                if rank == source and rank != 0:
+                    dist.send(value.contiguous(), dst=0)
+            if rank == 0:
+                if source != 0:
+                    value = torch.empty(shape, dtype=dtype, device=self.device)
+                    dist.recv(value, src=source)
+                whole[name] = value.cpu().clone()
+        return whole
+
+    def _run(
+        self, batch: Batch, learns: bool, losses: list[torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """This replica's rows through the pipeline: the last part's logits, and which rows."""
+        texts = {name: value for name, value in batch.items() if name != "labels"}
+        count, tokens = texts["input_ids"].shape
+        rows = self._rows(count)
+        picked = rows.clamp(max=count - 1)
+        texts = {name: value[picked].to(self.device) for name, value in texts.items()}
+        given = (texts.pop("input_ids"),) if self.part.first else ()
+        texts.pop("input_ids", None)
+        rows = rows.to(self.device)
+        schedule = self._schedule(_Shape(len(rows) // self.layout.micro_batch, tokens, learns))
+        target = rows if learns and self.part.last else None
+        output = schedule.step(
+            *given, target=target, losses=losses, return_outputs=not learns, **texts
+        )
+        return output, rows
+
+    def _rows(self, count: int) -> torch.Tensor:
+        """The rows of a batch that this replica computes; numbers beyond ``count`` fill up."""
+        each = -(-count // self.layout.rows) * self.layout.micro_batch
+        start = self.mesh.get_local_rank("dp") * each
+        return torch.arange(start, start + each)
+
+    def _schedule(self, shape: _Shape) -> ScheduleGPipe | Schedule1F1B:
+        """The schedule for batches of a shape; the last of each kind is kept.
+
+        1F1B needs as many micro-batches as there are parts; with fewer, GPipe does the same work.
+        """
+        kept = self._schedules.get(shape.learns)
+        if kept is not None and kept[0] == shape:
+            return kept[1]
+        rows, index = self.layout.micro_batch, self.mesh.get_local_rank("pp")
+        hidden = torch.empty(
+            rows, shape.tokens, self.width, device="meta", requires_grad=shape.learns
+        )
+        tokens = torch.empty(rows, shape.tokens, dtype=torch.long, device="meta")
+        logits = torch.empty(rows, self.outputs, device="meta", requires_grad=shape.learns)
+        stage = PipelineStage(
+            self.part, index, self.layout.pp, self.device,
+            input_args=tokens if self.part.first else hidden,
+            output_args=logits if self.part.last else hidden,
+            group=self.mesh.get_group("pp"),
+        )  # fmt: skip
+        interleaved = shape.learns and shape.count >= self.layout.pp
+        kind = Schedule1F1B if interleaved else ScheduleGPipe
+        schedule = kind(
+            stage, shape.count, loss_fn=self._loss if shape.learns else None, scale_grads=False
+        )
+        self._schedules[shape.learns] = shape, schedule
+        return schedule
+
+    def _loss(self, output: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return self._target.share(output, rows)
+
+
+def _decayed(model: nn.Module) -> set[str]:
+    """Names of the parameters with weight decay: no biases, no layer norms, as the Trainer has."""
+    norms = {
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm)
+        for own, _ in module.named_parameters(recurse=False)
+    }
+    names = {name for name, _ in model.named_parameters() if not name.endswith("bias")}
+    return names - norms
