@@ -22,6 +22,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from veilform.distill.material import Material
+from veilform.distill.ranks.layout import Layout
 from veilform.distill.trainer import DistilTrainer, Weights
 
 BEST = "best.safetensors"
@@ -49,13 +50,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all stages share; ``extra`` goes to ``transformers.TrainingArguments`` as it is."""
+    """What all stages share; ``extra`` goes to ``transformers.TrainingArguments`` as it is.
+
+    With a ``layout`` the stages that learn from labels or logits alone run by that plan, with
+    ``batch_size`` texts on all devices together; the others stay data parallel, with as many on
+    each device.
+    """
 
     batch_size: int = 32
     seed: int = 1
     bf16: bool = True
     warmup: float = 0.06
     extra: dict[str, object] = field(default_factory=dict)
+    layout: Layout | None = None
 
 
 def run_stage(
@@ -75,6 +82,11 @@ def run_stage(
     if done.exists():
         model.load_state_dict(load_file(folder / BEST))
         return json.loads(done.read_text())
+    if settings.layout is not None:
+        from veilform.distill.ranks import train as ranks
+
+        if ranks.supports(stage.weights):
+            return ranks.run_stage(stage, settings, model, material, folder, teacher, callbacks)
     train = material.train if stage.unlabelled else material.labelled
     set_seed(settings.seed)
     steps = math.ceil(len(train) / settings.batch_size) * stage.epochs

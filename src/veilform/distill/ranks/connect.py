@@ -32,6 +32,7 @@ def connect(layout: Layout) -> DeviceMesh:
     A process started as number ``d`` becomes the rank that the plan places on device ``d``, and
     ``RANK`` says so from then on. Renumbering processes rather than entries of the mesh keeps every
     group's ranks in increasing order, which the pipeline and tensor sharding take for granted.
+    A process group that is there already is taken as it is, whatever the placement says.
 
     Raises:
         InputError: there are not as many processes as the plan has ranks.

@@ -17,8 +17,10 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def settle(parameters: Iterable[nn.Parameter]) -> None:
-    """Give every gradient the placement of its parameter: sums over tensor-parallel ranks that
-    autograd left open are taken here."""
+    """Give every gradient the placement of its parameter.
+
+    Sums over tensor-parallel ranks that autograd left open are taken here.
+    """
     for parameter in parameters:
         grad = parameter.grad
         if isinstance(grad, DTensor) and grad.placements != parameter.placements:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from veilform.distill.examples import UNLABELLED
 from veilform.distill.losses import label_loss, logit_loss
 from veilform.distill.trainer import Weights
 
@@ -48,5 +49,5 @@ class Target:
 
     @staticmethod
     def _known(labels: torch.Tensor, output: torch.Tensor) -> int:
-        """How many of the labels count: in regression all, else those that are not -100."""
-        return len(labels) if output.shape[-1] == 1 else int((labels != -100).sum())
+        """How many of the labels count: in regression all, else the known ones."""
+        return len(labels) if output.shape[-1] == 1 else int((labels != UNLABELLED).sum())

@@ -1,0 +1,204 @@
+"""What test_ranks.py starts under torchrun: ``ranks_worker.py layouts|stage OUT ...``."""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from veilform.distill.ranks.layout import Layout
+
+STEPS, ROWS, WORDS = 20, 8, 15
+# Their gradient is rounding alone under softmax, and Adam makes whole steps of it.
+KEY_BIASES = ("key.bias", "k_lin.bias")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layout, and the model that it is tried on."""
+
+    layout: Layout
+    family: str = "bert"
+    functions: tuple[str, str] = ("gelu", "softmax")
+    frozen: bool = False
+    changes: dict = field(default_factory=dict)
+
+
+CASES = {
+    2: {
+        "tp2": Case(Layout(tp=2, micro_batch=4)),
+        "dp2": Case(Layout(dp=2, micro_batch=2), changes={"pooling": "mean"}),
+        "pp2": Case(Layout(pp=2, cuts=(1, 3), micro_batch=2), frozen=True),
+        "pp2, one micro-batch": Case(
+            Layout(pp=2, cuts=(3, 1), micro_batch=8), "distilbert", ("quad", "2quad")
+        ),
+    },
+    4: {
+        # The first of them says where the ranks of all of them sit.
+        "dp2 pp2": Case(
+            Layout(dp=2, pp=2, cuts=(3, 1), placement=(3, 1, 0, 2)), functions=("quad", "2quad")
+        ),
+        "tp2 pp2": Case(Layout(tp=2, pp=2, cuts=(1, 3), micro_batch=2), "roberta"),
+        "tp2 dp2": Case(
+            Layout(tp=2, dp=2, micro_batch=2),
+            "distilbert",
+            changes={"num_labels": 1},
+        ),
+        "pp4": Case(Layout(pp=4, micro_batch=2), changes={"pooling": "mean"}),
+    },
+}
+
+
+def build(case):
+    """The same model on every rank, without dropout."""
+    import torch
+    from transformers import BertConfig, DistilBertConfig, RobertaConfig
+
+    from veilform.distill import student
+
+    sizes = {
+        "vocab_size": WORDS, "pad_token_id": 0, "max_position_embeddings": 20, "hidden_size": 32,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "initializer_range": 0.2, "num_labels": 3,
+    }  # fmt: skip
+    kinds = {"bert": BertConfig, "roberta": RobertaConfig, "distilbert": DistilBertConfig}
+    inner = "hidden_dim" if case.family == "distilbert" else "intermediate_size"
+    config = kinds[case.family](**{**sizes, inner: 48, **case.changes})
+    torch.manual_seed(0)
+    model = student.build_model(student.student_config(config, *case.functions))
+    if case.frozen:
+        student.freeze_embeddings(model)
+    return model
+
+
+def batches(case):
+    """Batches of several widths, some short, some with rows that have no label."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    for step in range(STEPS):
+        rows, width = ROWS - 3 * (step % 5 == 4), 5 + step // 4
+        ids = torch.randint(2, WORDS, (rows, width), generator=generator)
+        mask = torch.ones(rows, width, dtype=torch.long)
+        mask[0, width - 2 :] = 0
+        labels = torch.randint(3, (rows,), generator=generator)
+        if case.changes.get("num_labels") == 1:
+            labels = labels.float()
+        elif step % 3 == 0:
+            labels[1] = -100
+        wanted = torch.randn(rows, case.changes.get("num_labels", 3), generator=generator)
+        yield {"input_ids": ids * mask, "attention_mask": mask, "labels": labels}, wanted
+
+
+def alone(case, weights, rate):
+    """Training in one process, with stock parts: losses, norms, the model."""
+    import torch
+
+    from veilform.distill.losses import label_loss, logit_loss
+
+    model = build(case).train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
+    losses, norms = [], []
+    for batch, wanted in batches(case):
+        optimizer.zero_grad()
+        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        loss = weights.labels * label_loss(logits, batch["labels"])
+        loss = loss + weights.logits * logit_loss(logits, wanted)
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(parameters, 1.0).item())
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, norms, model.eval()
+
+
+def together(case, weights, rate):
+    """The same by the case's layout."""
+    import torch
+
+    from veilform.distill.ranks.program import Program
+
+    program = Program(build(case), case.layout, weights)
+    program.train()
+    optimizer = torch.optim.AdamW(program.groups(decay=0.0), lr=rate)
+    losses, norms = [], []
+    for batch, wanted in batches(case):
+        losses.append(program.step(batch, wanted))
+        norms.append(program.clip(1.0))
+        optimizer.step()
+    return losses, norms, program
+
+
+def compare_layouts(out, world):
+    """Largest differences between one process and each layout, and the model as a folder."""
+    import torch
+    import torch.distributed as dist
+
+    from veilform.distill.student import load_model
+    from veilform.distill.trainer import Weights
+
+    weights, rate, figures = Weights(labels=1.0, logits=0.5), 1e-3, {}
+    for name, case in CASES[world].items():
+        losses, norms, program = together(case, weights, rate)
+        whole = program.state_dict()
+        batch, _ = next(batches(case))
+        predicted = program.predict(batch)
+        if dist.get_rank() != 0:
+            assert whole == {}
+            continue
+        true_losses, true_norms, model = alone(case, weights, rate)
+        apart = {key: float((whole[key] - v).abs().max()) for key, v in model.state_dict().items()}
+        rebuilt = build(case)
+        rebuilt.load_state_dict(whole)
+        rebuilt.save_pretrained(Path(out).parent / name)
+        again = load_model(Path(out).parent / name)
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        with torch.no_grad():
+            figures[name] = {
+                "losses": true_losses,
+                "loss": max(abs(a - b) for a, b in zip(losses, true_losses, strict=True)),
+                "norm": max(abs(a - b) for a, b in zip(norms, true_norms, strict=True)),
+                "weights": max(v for k, v in apart.items() if not k.endswith(KEY_BIASES)),
+                "saved": float((again(**inputs).logits - predicted).abs().max()),
+                "device": int(os.environ["LOCAL_RANK"]),
+            }
+    if dist.get_rank() == 0:
+        Path(out).write_text(json.dumps(figures))
+    dist.destroy_process_group()
+
+
+def train_stage(out, layout, kill_after):
+    """A stage on a tiny model; rank 1 kills itself after ``kill_after`` epochs, if not 0."""
+    import torch.distributed as dist
+    from conftest import make_tokenizer, texts
+    from transformers import TrainerCallback
+
+    from veilform.distill.examples import Example, Splits, Task
+    from veilform.distill.material import Material
+    from veilform.distill.stages import Settings, Stage, run_stage
+    from veilform.distill.trainer import Weights
+
+    class Kill(TrainerCallback):
+        def on_save(self, args, state, control, **_):
+            if kill_after and dist.get_rank() == 1 and state.epoch >= kill_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    train, dev = ([Example(t, y) for t, y in texts(n, seed=n)] for n in (44, 24))
+    splits = Splits(Task("words", ("neg", "pos"), ("accuracy",)), train, dev)
+    model = build(Case(layout, changes={"num_labels": 2}))
+    teacher = build(Case(layout, changes={"num_labels": 2, "pooling": "mean"}))
+    material = Material.encode(splits, make_tokenizer(), 16, model.config)
+    stage = Stage("both", 3, 5e-3, Weights(labels=1.0, logits=0.5))
+    settings = Settings(batch_size=8, bf16=False, layout=layout)
+    run_stage(stage, settings, model, material, Path(out), teacher, (Kill(),))
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    mode, out, rest = sys.argv[1], sys.argv[2], sys.argv[3:]
+    if mode == "layouts":
+        compare_layouts(out, int(rest[0]))
+    else:
+        plan = None if rest[0] == "trainer" else Layout.from_json(Path(rest[0]))
+        train_stage(out, plan, int(rest[1]))
