@@ -112,6 +112,20 @@ def test_a_distillation_by_a_plan(files, teacher_folder, tmp_path):
     assert figures["student"]["stages"][0]["curve"][0]["step"] == 1
 
 
+def test_a_plan_that_no_stage_runs_by(files, tiny, tmp_path):
+    from veilform.distill import tabular
+    from veilform.distill.run import Job, distil
+    from veilform.distill.stages import Settings
+
+    folder = tmp_path / "classifier"
+    tiny.teacher(id2label={0: "neg", 1: "pos"}, label2id={"neg": 0, "pos": 1}).save_pretrained(
+        folder
+    )
+    splits = tabular.read_splits(files / "train.jsonl", files / "dev.jsonl")
+    with pytest.raises(InputError, match="no stage of this job runs by a plan"):
+        distil(Job(folder, tmp_path / "out", settings=Settings(layout=Layout(tp=2))), splits)
+
+
 @given(st.integers(1, 40), st.data())
 def test_cuts_share_out_all_layers(layers, data):
     parts = data.draw(st.integers(1, layers))

@@ -82,11 +82,10 @@ def run_stage(
     if done.exists():
         model.load_state_dict(load_file(folder / BEST))
         return json.loads(done.read_text())
-    if settings.layout is not None:
-        from veilform.distill.ranks import train as ranks
+    if settings.layout is not None and stage.weights.outputs_only:
+        from veilform.distill.ranks.train import run_stage as run_by_plan
 
-        if ranks.supports(stage.weights):
-            return ranks.run_stage(stage, settings, model, material, folder, teacher, callbacks)
+        return run_by_plan(stage, settings, model, material, folder, teacher, callbacks)
     train = material.train if stage.unlabelled else material.labelled
     set_seed(settings.seed)
     steps = math.ceil(len(train) / settings.batch_size) * stage.epochs

@@ -42,6 +42,11 @@ class Weights:
         """Whether any loss needs a teacher."""
         return any((self.embedding, self.hidden, self.attention, self.logits))
 
+    @property
+    def outputs_only(self) -> bool:
+        """Whether all of them need the logits alone, so that a parallel plan can run them."""
+        return not any((self.embedding, self.hidden, self.attention, self.ranges))
+
 
 class DistilTrainer(Trainer):
     """Trains ``model`` on ``weights``, with a teacher (kept in eval mode) where they ask for one.

@@ -18,6 +18,7 @@ from veilform.distill.ranks.layout import Layout
 from veilform.distill.ranks.part import build_part
 from veilform.distill.ranks.target import Target
 from veilform.distill.trainer import Weights
+from veilform.errors import InputError
 
 Batch = dict[str, torch.Tensor]
 
@@ -42,7 +43,8 @@ class Program:
     >>> loss = program.step(batch); program.clip(1.0); optimizer.step()  # doctest: +SKIP
 
     Raises:
-        InputError: the plan does not fit the model or the number of processes.
+        InputError: the plan does not fit the model or the number of processes, or ranks brought
+            different weights.
         ModelError: the model is of no family that distillation knows.
     """
 
@@ -58,12 +60,21 @@ class Program:
         self.device = local_device()
         self.weights = weights or Weights(labels=1.0)
         self.width, self.outputs = model.config.hidden_size, model.config.num_labels
+        self._check_same(model)
         self._decayed = _decayed(model)
         self._specs = {name: (v.shape, v.dtype) for name, v in model.state_dict().items()}
         self.part, self._owners = build_part(model, layout, self.mesh, bf16)
         self.part.to(self.device)
         self._target: Target | None = None
         self._schedules: dict[bool, tuple[_Shape, ScheduleGPipe | Schedule1F1B]] = {}
+
+    def _check_same(self, model: nn.Module) -> None:
+        """Refuse ranks that brought different weights: each cuts its part out of its own copy."""
+        total = sum(float(p.detach().double().abs().sum()) for p in model.parameters())
+        ends = torch.tensor([total, -total], dtype=torch.float64, device=self.device)
+        dist.all_reduce(ends, op=dist.ReduceOp.MAX)
+        if float(ends.sum()) > 1e-9 * total:
+            raise InputError("the ranks brought different weights: load one folder, or seed alike")
 
     def groups(self, decay: float) -> list[dict]:
         """Parameter groups for an optimizer, weight decay on the matrices only.

@@ -30,16 +30,10 @@ from veilform.distill.material import Material
 from veilform.distill.ranks import checkpoint
 from veilform.distill.ranks.program import Batch, Program
 from veilform.distill.stages import BEST, DONE, Settings, Stage
-from veilform.distill.trainer import Weights
 
 DECAY = 0.01
 MAX_NORM = 1.0
 REPORT_STEPS = 50
-
-
-def supports(weights: Weights) -> bool:
-    """Whether a plan can run these losses: those of the last part's output alone."""
-    return not any((weights.embedding, weights.hidden, weights.attention, weights.ranges))
 
 
 @dataclass
@@ -77,7 +71,7 @@ def run_stage(
         InputError: the plan does not fit the model, the batch or the number of processes.
     """
     layout = settings.layout
-    if layout is None or not supports(stage.weights):
+    if layout is None or not stage.weights.outputs_only:
         raise ValueError("a plan runs the losses of labels and logits")
     layout.check_batch(settings.batch_size)
     program = Program(copy.deepcopy(model), layout, stage.weights, settings.bf16)
