@@ -4,14 +4,22 @@ import json
 import os
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from veilform.distill.ranks.layout import Layout
 
 STEPS, ROWS, WORDS = 20, 8, 15
-# Their gradient is rounding alone under softmax, and Adam makes whole steps of it.
-KEY_BIASES = ("key.bias", "k_lin.bias")
+
+
+def without_key_biases(state):
+    """Their gradient is rounding alone under softmax, and Adam makes whole steps of it."""
+    state = {k: v for k, v in state.items() if not k.endswith(("key.bias", "k_lin.bias"))}
+    for name in [name for name in state if name.endswith("c_attn.bias")]:
+        third = len(state[name]) // 3
+        state[name] = state[name].clone()
+        state[name][third : 2 * third] = 0
+    return state
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class Case:
 CASES = {
     2: {
         "tp2": Case(Layout(tp=2, micro_batch=4)),
+        "tp2, language model": Case(Layout(tp=2, micro_batch=4), "gpt2"),
         "dp2": Case(Layout(dp=2, micro_batch=2), changes={"pooling": "mean"}),
         "pp2": Case(Layout(pp=2, cuts=(1, 3), micro_batch=2), frozen=True),
         "pp2, one micro-batch": Case(
@@ -45,6 +54,7 @@ CASES = {
             "distilbert",
             changes={"num_labels": 1},
         ),
+        "tp2 pp2, language model": Case(Layout(tp=2, pp=2, cuts=(3, 1), micro_batch=2), "gpt2"),
         "pp4": Case(Layout(pp=4, micro_batch=2), changes={"pooling": "mean"}),
     },
 }
@@ -53,7 +63,13 @@ CASES = {
 def build(case):
     """The same model on every rank, without dropout."""
     import torch
-    from transformers import BertConfig, DistilBertConfig, RobertaConfig
+    from transformers import (
+        BertConfig,
+        DistilBertConfig,
+        GPT2Config,
+        GPT2LMHeadModel,
+        RobertaConfig,
+    )
 
     from veilform.distill import student
 
@@ -61,10 +77,14 @@ def build(case):
         "vocab_size": WORDS, "pad_token_id": 0, "max_position_embeddings": 20, "hidden_size": 32,
         "num_hidden_layers": 4, "num_attention_heads": 4, "initializer_range": 0.2, "num_labels": 3,
     }  # fmt: skip
+    torch.manual_seed(0)
+    if case.family == "gpt2":
+        dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        sizes.pop("num_labels")
+        return GPT2LMHeadModel(GPT2Config(**sizes, **dropout, bos_token_id=1, eos_token_id=1))
     kinds = {"bert": BertConfig, "roberta": RobertaConfig, "distilbert": DistilBertConfig}
     inner = "hidden_dim" if case.family == "distilbert" else "intermediate_size"
     config = kinds[case.family](**{**sizes, inner: 48, **case.changes})
-    torch.manual_seed(0)
     model = student.build_model(student.student_config(config, *case.functions))
     if case.frozen:
         student.freeze_embeddings(model)
@@ -82,7 +102,9 @@ def batches(case):
         mask = torch.ones(rows, width, dtype=torch.long)
         mask[0, width - 2 :] = 0
         labels = torch.randint(3, (rows,), generator=generator)
-        if case.changes.get("num_labels") == 1:
+        if case.family == "gpt2":
+            labels = torch.where(mask == 0, -100, ids)
+        elif case.changes.get("num_labels") == 1:
             labels = labels.float()
         elif step % 3 == 0:
             labels[1] = -100
@@ -102,9 +124,12 @@ def alone(case, weights, rate):
     losses, norms = [], []
     for batch, wanted in batches(case):
         optimizer.zero_grad()
-        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        loss = weights.labels * label_loss(logits, batch["labels"])
-        loss = loss + weights.logits * logit_loss(logits, wanted)
+        out = model(**batch)
+        if case.family == "gpt2":
+            loss = weights.labels * out.loss
+        else:
+            loss = weights.labels * label_loss(out.logits, batch["labels"])
+            loss = loss + weights.logits * logit_loss(out.logits, wanted)
         loss.backward()
         norms.append(torch.nn.utils.clip_grad_norm_(parameters, 1.0).item())
         optimizer.step()
@@ -118,6 +143,8 @@ def together(case, weights, rate):
 
     from veilform.distill.ranks.program import Program
 
+    if case.family == "gpt2":
+        weights = replace(weights, logits=0.0)
     program = Program(build(case), case.layout, weights)
     program.train()
     optimizer = torch.optim.AdamW(program.groups(decay=0.0), lr=rate)
@@ -133,6 +160,7 @@ def compare_layouts(out, world):
     """Largest differences between one process and each layout, and the model as a folder."""
     import torch
     import torch.distributed as dist
+    from transformers import GPT2LMHeadModel
 
     from veilform.distill.student import load_model
     from veilform.distill.trainer import Weights
@@ -147,18 +175,20 @@ def compare_layouts(out, world):
             assert whole == {}
             continue
         true_losses, true_norms, model = alone(case, weights, rate)
-        apart = {key: float((whole[key] - v).abs().max()) for key, v in model.state_dict().items()}
+        ours, theirs = without_key_biases(whole), without_key_biases(model.state_dict())
+        apart = [float((ours[key] - value).abs().max()) for key, value in theirs.items()]
         rebuilt = build(case)
         rebuilt.load_state_dict(whole)
         rebuilt.save_pretrained(Path(out).parent / name)
-        again = load_model(Path(out).parent / name)
+        load = GPT2LMHeadModel.from_pretrained if case.family == "gpt2" else load_model
+        again = load(Path(out).parent / name).eval()
         inputs = {key: value for key, value in batch.items() if key != "labels"}
         with torch.no_grad():
             figures[name] = {
                 "losses": true_losses,
                 "loss": max(abs(a - b) for a, b in zip(losses, true_losses, strict=True)),
                 "norm": max(abs(a - b) for a, b in zip(norms, true_norms, strict=True)),
-                "weights": max(v for k, v in apart.items() if not k.endswith(KEY_BIASES)),
+                "weights": max(apart),
                 "saved": float((again(**inputs).logits - predicted).abs().max()),
                 "device": int(os.environ["LOCAL_RANK"]),
             }

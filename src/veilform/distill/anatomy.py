@@ -34,21 +34,21 @@ class LayerParts:
     ffn_norm: nn.LayerNorm
 
 
-def _bert(layer: nn.Module) -> LayerParts:
-    inner = layer.attention.self
+def _bert(block: nn.Module) -> LayerParts:
+    inner = block.attention.self
     return LayerParts(
         inner, inner.query, inner.key, inner.value,
-        layer.attention.output.dense, layer.attention.output.LayerNorm,
-        layer.intermediate.dense, layer.output.dense,
-        layer.intermediate, "intermediate_act_fn", layer.output.LayerNorm,
+        block.attention.output.dense, block.attention.output.LayerNorm,
+        block.intermediate.dense, block.output.dense,
+        block.intermediate, "intermediate_act_fn", block.output.LayerNorm,
     )  # fmt: skip
 
 
-def _distilbert(layer: nn.Module) -> LayerParts:
-    inner = layer.attention
+def _distilbert(block: nn.Module) -> LayerParts:
+    inner = block.attention
     return LayerParts(
-        inner, inner.q_lin, inner.k_lin, inner.v_lin, inner.out_lin, layer.sa_layer_norm,
-        layer.ffn.lin1, layer.ffn.lin2, layer.ffn, "activation", layer.output_layer_norm,
+        inner, inner.q_lin, inner.k_lin, inner.v_lin, inner.out_lin, block.sa_layer_norm,
+        block.ffn.lin1, block.ffn.lin2, block.ffn, "activation", block.output_layer_norm,
     )  # fmt: skip
 
 
@@ -66,14 +66,18 @@ def blocks(model: nn.Module) -> nn.ModuleList:
     raise ModelError(f"models of type {kind!r} are not supported: use BERT, RoBERTa or DistilBERT")
 
 
+def layer(block: nn.Module) -> LayerParts:
+    """The parts of one encoder layer."""
+    return _bert(block) if hasattr(block, "intermediate") else _distilbert(block)
+
+
 def layers(model: nn.Module) -> list[LayerParts]:
     """The parts of every encoder layer.
 
     Raises:
         ModelError: the model is of no family that distillation knows.
     """
-    read = _bert if hasattr(model.base_model, "encoder") else _distilbert
-    return [read(layer) for layer in blocks(model)]
+    return [layer(block) for block in blocks(model)]
 
 
 def embeddings(model: nn.Module) -> nn.Module:

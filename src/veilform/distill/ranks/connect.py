@@ -46,6 +46,17 @@ def connect(layout: Layout) -> DeviceMesh:
     return init_device_mesh(device.type, sizes, mesh_dim_names=AXES)
 
 
+def ends_of(mesh: DeviceMesh) -> dist.ProcessGroup | None:
+    """The first and the last part's ranks of this rank's pipeline; None in between."""
+    mine = None
+    pairs = torch.stack([mesh.mesh[0], mesh.mesh[-1]], dim=-1).flatten(0, 1).tolist()
+    for ranks in pairs if mesh["pp"].size() > 1 else []:
+        # Every process takes part in making every group.
+        group = dist.new_group(ranks)
+        mine = group if dist.get_rank() in ranks else mine
+    return mine
+
+
 def _join(layout: Layout, device: torch.device) -> None:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world != layout.world:

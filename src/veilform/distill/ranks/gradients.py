@@ -42,11 +42,17 @@ def sum_replicas(parameters: Iterable[nn.Parameter], mesh: DeviceMesh) -> None:
         grad.copy_(total.view_as(grad))
 
 
-def clip(parameters: Iterable[nn.Parameter], mesh: DeviceMesh, limit: float) -> float:
+def clip(
+    parameters: Iterable[nn.Parameter],
+    mesh: DeviceMesh,
+    limit: float,
+    twice: nn.Parameter | None = None,
+) -> float:
     """Scale gradients to a global norm of at most ``limit``; returns the norm before.
 
     As ``torch.nn.utils.clip_grad_norm_`` on one process: a tensor that tensor-parallel ranks share
-    counts by its shards, one that all of them hold counts on the first.
+    counts by its shards, one that all of them hold counts on the first. ``twice`` is a parameter
+    that another part holds and counts.
     """
     grads = [p.grad for p in parameters if p.grad is not None]
     first = mesh.get_local_rank("tp") == 0
@@ -54,7 +60,8 @@ def clip(parameters: Iterable[nn.Parameter], mesh: DeviceMesh, limit: float) -> 
     square = torch.zeros((), dtype=torch.float64, device=device)
     for grad in grads:
         shared = isinstance(grad, DTensor) and any(type(p) is Shard for p in grad.placements)
-        if shared or first:
+        counted = twice is None or grad is not twice.grad
+        if counted and (shared or first):
             square += local(grad).double().square().sum()
     # Replicas hold the same gradients: the sum over all ranks counts each dp times.
     dist.all_reduce(square)

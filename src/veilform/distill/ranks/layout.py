@@ -26,8 +26,8 @@ class Layout:
         dp: copies of the model, each with its share of a batch.
         pp: parts of the pipeline.
         micro_batch: texts that pass through the pipeline together.
-        cuts: encoder layers of each part, ``pp`` numbers; empty: as even as can be. The embeddings
-            are in the first part besides, pooler and classifier in the last.
+        cuts: layers of each part, ``pp`` numbers; empty: as even as can be. The embeddings
+            are in the first part besides, the head in the last.
         placement: device of each rank, where device ``d`` is the process that ``torchrun`` numbers
             ``d`` (node by node, in order); empty: in order.
 

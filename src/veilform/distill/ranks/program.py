@@ -13,7 +13,8 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from veilform.distill.ranks import gradients
-from veilform.distill.ranks.connect import connect, local_device
+from veilform.distill.ranks.connect import connect, ends_of, local_device
+from veilform.distill.ranks.families import family_of
 from veilform.distill.ranks.layout import Layout
 from veilform.distill.ranks.part import build_part
 from veilform.distill.ranks.target import Target
@@ -59,12 +60,16 @@ class Program:
         self.mesh: DeviceMesh = connect(layout)
         self.device = local_device()
         self.weights = weights or Weights(labels=1.0)
-        self.width, self.outputs = model.config.hidden_size, model.config.num_labels
+        self.width = model.config.hidden_size
         self._check_same(model)
+        self.family = family_of(model)
+        self.outputs = model.config.vocab_size if self.family.is_causal else model.config.num_labels
+        self.family.prepare(model)
         self._decayed = _decayed(model)
-        self._specs = {name: (v.shape, v.dtype) for name, v in model.state_dict().items()}
-        self.part, self._owners = build_part(model, layout, self.mesh, bf16)
+        self.part, self._places = build_part(model, self.family, layout, self.mesh, bf16)
         self.part.to(self.device)
+        self._tied = self.family.tied(model) if layout.pp > 1 else None
+        self._ends = ends_of(self.mesh)
         self._target: Target | None = None
         self._schedules: dict[bool, tuple[_Shape, ScheduleGPipe | Schedule1F1B]] = {}
 
@@ -101,7 +106,8 @@ class Program:
         Afterwards gradients are complete: those of earlier steps are dropped.
 
         Args:
-            batch: ``input_ids``, ``attention_mask`` [B, T], ``labels`` [B]; the same on all ranks.
+            batch: ``input_ids``, ``attention_mask`` [B, T], ``labels`` [B], of
+                language models [B, T]; the same on all ranks.
             logits: a teacher's [B, C], where the weights ask for them.
         """
         for parameter in self.parameters():
@@ -114,6 +120,8 @@ class Program:
         self._run(batch, learns=True, losses=losses)
         gradients.settle(self.parameters())
         gradients.sum_replicas(self.parameters(), self.mesh["dp"])
+        if self._tied is not None and self._tied.requires_grad:
+            dist.all_reduce(self._tied.grad, group=self._ends)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         if losses and self.mesh.get_local_rank("tp") == 0:
             loss += torch.stack([loss.detach() for loss in losses]).double().sum()
@@ -122,17 +130,21 @@ class Program:
 
     def clip(self, limit: float) -> float:
         """Scale gradients to a norm of ``limit`` over all parts and shards; the norm before."""
-        return gradients.clip(self.parameters(), self.mesh, limit)
+        twice = None if self.part.first else self._tied
+        return gradients.clip(self.parameters(), self.mesh, limit, twice)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> torch.Tensor:
-        """Logits [B, C] of a whole batch on every rank, in evaluation mode."""
+        """Logits of a whole batch on every rank, in evaluation mode.
+
+        They are [B, C], of language models [B, T, C].
+        """
         training = self.part.training
         self.part.eval()
         output, rows = self._run(batch, learns=False)
         self.part.train(training)
-        count = len(batch["input_ids"])
-        whole = torch.zeros(count + self.layout.rows, self.outputs, device=self.device)
+        count, tokens = batch["input_ids"].shape
+        whole = torch.zeros(count + 1, *self._output(tokens), device=self.device)
         if output is not None and self.mesh.get_local_rank("tp") == 0:
             whole[rows.clamp(max=count)] = output
         dist.all_reduce(whole)
@@ -149,21 +161,20 @@ class Program:
         """
         held, whole = self.part.model.state_dict(), {}
         rank, part = dist.get_rank(), self.mesh.get_local_rank("pp")
-        for name, (shape, dtype) in self._specs.items():
-            owner = self._owners[name]
-            source = owner * self.layout.dp * self.layout.tp
+        for name, place in self._places.items():
+            source = place.part * self.layout.dp * self.layout.tp
             value = None
-            if part == owner and self.mesh.get_local_rank("dp") == 0:
+            if part == place.part and self.mesh.get_local_rank("dp") == 0:
                 value = held[name].detach()
                 value = value.full_tensor() if isinstance(value, DTensor) else value
                 if rank == source and rank != 0:
                     dist.send(value.contiguous(), dst=0)
             if rank == 0:
                 if source != 0:
-                    value = torch.empty(shape, dtype=dtype, device=self.device)
+                    value = torch.empty(place.shape, dtype=place.dtype, device=self.device)
                     dist.recv(value, src=source)
                 whole[name] = value.cpu().clone()
-        return whole
+        return self.family.restore(whole)
 
     def _run(
         self, batch: Batch, learns: bool, losses: list[torch.Tensor] | None = None
@@ -203,7 +214,9 @@ class Program:
             rows, shape.tokens, self.width, device="meta", requires_grad=shape.learns
         )
         tokens = torch.empty(rows, shape.tokens, dtype=torch.long, device="meta")
-        logits = torch.empty(rows, self.outputs, device="meta", requires_grad=shape.learns)
+        logits = torch.empty(
+            rows, *self._output(shape.tokens), device="meta", requires_grad=shape.learns
+        )
         stage = PipelineStage(
             self.part, index, self.layout.pp, self.device,
             input_args=tokens if self.part.first else hidden,
@@ -218,6 +231,10 @@ class Program:
         self._schedules[shape.learns] = shape, schedule
         return schedule
 
+    def _output(self, tokens: int) -> tuple[int, ...]:
+        """The shape of one text's logits."""
+        return (tokens, self.outputs) if self.family.is_causal else (self.outputs,)
+
     def _loss(self, output: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         return self._target.share(output, rows)
 
@@ -230,5 +247,6 @@ def _decayed(model: nn.Module) -> set[str]:
         if isinstance(module, nn.LayerNorm)
         for own, _ in module.named_parameters(recurse=False)
     }
-    names = {name for name, _ in model.named_parameters() if not name.endswith("bias")}
+    every = model.named_parameters(remove_duplicate=False)
+    names = {name for name, _ in every if not name.endswith("bias")}
     return names - norms

@@ -15,6 +15,8 @@ from veilform.distill.trainer import Weights
 class Target:
     """A whole batch's labels [B] and, with a teacher, its logits [B, C].
 
+    A language model's labels are its tokens [B, T], or -100; a position predicts the next one.
+
     Losses are means over the batch. A micro-batch gives its share of them, so shares add up to the
     loss of one process whatever rows are unlabelled, and rows that only fill up weigh nothing.
     """
@@ -40,10 +42,13 @@ class Target:
             part = logit_loss(output, self.logits[rows]) * len(rows) / len(self.labels)
             loss = loss + self.weights.logits * part
         if self.weights.labels:
-            known = self._known(self.labels[rows], output)
+            labels, every = self.labels[rows], self.labels
+            if output.dim() == 3:
+                output = output[:, :-1].flatten(0, 1)
+                labels, every = labels[:, 1:].flatten(), every[:, 1:].flatten()
+            known = self._known(labels, output)
             if known:
-                part = label_loss(output, self.labels[rows]) * known
-                part = part / self._known(self.labels, output)
+                part = label_loss(output, labels) * known / self._known(every, output)
                 loss = loss + self.weights.labels * part
         return loss
 
