@@ -146,7 +146,7 @@ def together(case, weights, rate):
     if case.family == "gpt2":
         weights = replace(weights, logits=0.0)
     program = Program(build(case), case.layout, weights)
-    program.train()
+    program.train(1)
     optimizer = torch.optim.AdamW(program.groups(decay=0.0), lr=rate)
     losses, norms = [], []
     for batch, wanted in batches(case):
@@ -154,6 +154,32 @@ def together(case, weights, rate):
         norms.append(program.clip(1.0))
         optimizer.step()
     return losses, norms, program
+
+
+def drift_with_dropout(layout):
+    """How far tensors that all shards hold come apart in training with dropout."""
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.tensor import DTensor
+
+    from veilform.distill.ranks.program import Program
+
+    case = Case(layout)
+    model = build(case)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.1
+    program = Program(model, layout)
+    torch.manual_seed(dist.get_rank())
+    program.train(1)
+    optimizer = torch.optim.AdamW(program.groups(decay=0.0), lr=1e-3)
+    for batch, _ in batches(case):
+        program.step(batch)
+        optimizer.step()
+    held = [p.detach().flatten() for p in program.parameters() if not isinstance(p, DTensor)]
+    ends = torch.cat([torch.cat(held), -torch.cat(held)])
+    dist.all_reduce(ends, op=dist.ReduceOp.MAX)
+    return float(sum(ends.chunk(2)).max())
 
 
 def compare_layouts(out, world):
@@ -192,8 +218,9 @@ def compare_layouts(out, world):
                 "saved": float((again(**inputs).logits - predicted).abs().max()),
                 "device": int(os.environ["LOCAL_RANK"]),
             }
+    drift = drift_with_dropout(Layout(tp=world, micro_batch=ROWS))
     if dist.get_rank() == 0:
-        Path(out).write_text(json.dumps(figures))
+        Path(out).write_text(json.dumps({"layouts": figures, "drift": drift}))
     dist.destroy_process_group()
 
 

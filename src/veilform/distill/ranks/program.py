@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -41,6 +42,7 @@ class Program:
 
     >>> program = Program(load_model("folder"), layout)  # doctest: +SKIP
     >>> optimizer = torch.optim.AdamW(program.groups(decay=0.01), lr=5e-5)  # doctest: +SKIP
+    >>> program.train(seed, epoch)  # doctest: +SKIP
     >>> loss = program.step(batch); program.clip(1.0); optimizer.step()  # doctest: +SKIP
 
     Raises:
@@ -106,8 +108,8 @@ class Program:
         Afterwards gradients are complete: those of earlier steps are dropped.
 
         Args:
-            batch: ``input_ids``, ``attention_mask`` [B, T], ``labels`` [B], of
-                language models [B, T]; the same on all ranks.
+            batch: ``input_ids``, ``attention_mask`` [B, T], ``labels`` [B] (of language models
+                [B, T]); the same on all ranks.
             logits: a teacher's [B, C], where the weights ask for them.
         """
         for parameter in self.parameters():
@@ -124,7 +126,7 @@ class Program:
             dist.all_reduce(self._tied.grad, group=self._ends)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         if losses and self.mesh.get_local_rank("tp") == 0:
-            loss += torch.stack([loss.detach() for loss in losses]).double().sum()
+            loss += torch.stack(losses).detach().double().sum()
         dist.all_reduce(loss)
         return float(loss)
 
@@ -150,8 +152,14 @@ class Program:
         dist.all_reduce(whole)
         return whole[:count]
 
-    def train(self) -> None:
-        """Training mode: dropout, where the config has it."""
+    def train(self, *seed: int) -> None:
+        """Training mode; dropout, where the config has it, is seeded by these numbers.
+
+        Parts and replicas have streams of their own. Ranks that share a layer draw the same, or
+        their activations would drift apart.
+        """
+        path = [*seed, self.mesh.get_local_rank("pp"), self.mesh.get_local_rank("dp")]
+        torch.manual_seed(int(np.random.SeedSequence(path).generate_state(1)[0]))
         self.part.train()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -223,8 +231,8 @@ class Program:
             output_args=logits if self.part.last else hidden,
             group=self.mesh.get_group("pp"),
         )  # fmt: skip
-        interleaved = shape.learns and shape.count >= self.layout.pp
-        kind = Schedule1F1B if interleaved else ScheduleGPipe
+        alternates = shape.learns and shape.count >= self.layout.pp
+        kind = Schedule1F1B if alternates else ScheduleGPipe
         schedule = kind(
             stage, shape.count, loss_fn=self._loss if shape.learns else None, scale_grads=False
         )

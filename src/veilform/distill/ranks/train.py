@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
@@ -144,8 +143,7 @@ class _Run:
         self._tell("on_train_begin")
         while progress.epoch < self.stage.epochs and not self._is_stale():
             sampler.set_epoch(progress.epoch)
-            self._seed(progress.epoch)
-            self.program.train()
+            self.program.train(self.settings.seed, progress.epoch)
             self._epoch(list(sampler))
             progress.epoch += 1
             self._judge()
@@ -217,15 +215,6 @@ class _Run:
 
     def _sampler(self) -> BucketSampler:
         return BucketSampler(self.data.lengths(), self.settings.batch_size, self.settings.seed)
-
-    def _seed(self, epoch: int) -> None:
-        """Seed dropout: another stream for each part and replica.
-
-        Ranks that share a layer have the same, or their activations would drift apart.
-        """
-        mesh = self.program.mesh
-        path = [self.settings.seed, epoch, mesh.get_local_rank("pp"), mesh.get_local_rank("dp")]
-        torch.manual_seed(int(np.random.SeedSequence(path).generate_state(1)[0]))
 
     def _tell(self, event: str, **more: object) -> None:
         arguments = SimpleNamespace(output_dir=str(self.folder))
