@@ -195,6 +195,7 @@ def compare_layouts(out, world):
     for name, case in CASES[world].items():
         losses, norms, program = together(case, weights, rate)
         whole = program.state_dict()
+        program.save_pretrained(Path(out).parent / name)
         batch, _ = next(batches(case))
         predicted = program.predict(batch)
         if dist.get_rank() != 0:
@@ -203,9 +204,6 @@ def compare_layouts(out, world):
         true_losses, true_norms, model = alone(case, weights, rate)
         ours, theirs = without_key_biases(whole), without_key_biases(model.state_dict())
         apart = [float((ours[key] - value).abs().max()) for key, value in theirs.items()]
-        rebuilt = build(case)
-        rebuilt.load_state_dict(whole)
-        rebuilt.save_pretrained(Path(out).parent / name)
         load = GPT2LMHeadModel.from_pretrained if case.family == "gpt2" else load_model
         again = load(Path(out).parent / name).eval()
         inputs = {key: value for key, value in batch.items() if key != "labels"}

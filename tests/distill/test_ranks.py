@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from veilform import cli
 from veilform.distill.ranks.layout import Layout
 from veilform.errors import InputError
 
@@ -179,6 +180,13 @@ def test_plans_that_do_not_fit():
     with pytest.raises(InputError, match=r"a batch of 30 .* take 24 or 36"):
         Layout(dp=3, micro_batch=4).check_batch(30)
     Layout(dp=3, micro_batch=4).check_batch(36)
+
+
+def test_the_command_checks_the_plan_first(tmp_path):
+    plan = write_plan(tmp_path / "plan.json", dp=3)
+    arguments = ["distill", "--teacher", tmp_path, "--out", tmp_path / "out", "--plan", plan]
+    with pytest.raises(InputError, match="a batch of 32 texts is no multiple of dp 3"):
+        cli.app([str(a) for a in arguments], standalone_mode=False)
 
 
 def test_too_few_processes():

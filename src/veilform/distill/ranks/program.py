@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,6 +63,7 @@ class Program:
         self.mesh: DeviceMesh = connect(layout)
         self.device = local_device()
         self.weights = weights or Weights(labels=1.0)
+        self._stock = type(model), model.config
         self.width = model.config.hidden_size
         self._check_same(model)
         self.family = family_of(model)
@@ -183,6 +185,16 @@ class Program:
                     dist.recv(value, src=source)
                 whole[name] = value.cpu().clone()
         return self.family.restore(whole)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write the whole model in Hugging Face's format; rank 0 does, all ranks call it."""
+        state = self.state_dict()
+        if dist.get_rank() == 0:
+            stock, config = self._stock
+            whole = stock(config)
+            whole.load_state_dict(state)
+            whole.save_pretrained(folder)
+        dist.barrier()
 
     def _run(
         self, batch: Batch, learns: bool, losses: list[torch.Tensor] | None = None
