@@ -240,10 +240,10 @@ def train_stage(out, layout, kill_after):
 
     train, dev = ([Example(t, y) for t, y in texts(n, seed=n)] for n in (44, 24))
     splits = Splits(Task("words", ("neg", "pos"), ("accuracy",)), train, dev)
-    model = build(Case(layout, changes={"num_labels": 2}))
+    model = build(Case(layout, functions=("quad", "2quad"), changes={"num_labels": 2}))
     teacher = build(Case(layout, changes={"num_labels": 2, "pooling": "mean"}))
     material = Material.encode(splits, make_tokenizer(), 16, model.config)
-    stage = Stage("both", 3, 5e-3, Weights(labels=1.0, logits=0.5))
+    stage = Stage("all", 3, 2e-3, Weights(1.0, 2.0, 0.1, 0.5, 0.5, 0.1))
     settings = Settings(batch_size=8, bf16=False, layout=layout)
     run_stage(stage, settings, model, material, Path(out), teacher, (Kill(),))
     if dist.is_initialized():

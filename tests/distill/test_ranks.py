@@ -101,36 +101,24 @@ def test_a_killed_run_goes_on_even_by_another_plan(tmp_path):
 
 
 def test_a_distillation_by_a_plan(files, teacher_folder, tmp_path):
-    """The teacher is fine-tuned by the plan, the student's layers data parallel."""
+    """The teacher's fine-tuning and both stages of the student."""
     plan = write_plan(tmp_path / "plan.json", pp=2, placement=[1, 0], score=0.5)
     out = tmp_path / "out"
     done = torchrun(
         2, "-m", "veilform", "distill", "--teacher", teacher_folder, "--out", out, "--plan", plan,
         "--train", files / "train.jsonl", "--dev", files / "dev.jsonl", "--epochs", 1,
-        "--stage2-epochs", 0, "--teacher-epochs", 2, "--max-tokens", 16, "--no-bf16",
+        "--stage2-epochs", 1, "--teacher-epochs", 2, "--max-tokens", 16, "--no-bf16",
         "--threads", 1, "--json",
     )  # fmt: skip
     figures = json.loads(done.stdout[done.stdout.index("{") :])
     assert figures == json.loads((out / "training.json").read_text())
     tuned = figures["teacher"]["fine_tuning"]
     assert (tuned["layout"]["pp"], tuned["layout"]["placement"]) == (2, [1, 0])
-    # 64 texts: two steps an epoch by the plan (32 in all), one data parallel (32 each).
+    stages = figures["student"]["stages"]
+    assert [stage["layout"]["pp"] for stage in stages] == [2, 2]
+    # 64 texts, 32 in a step on both devices together.
     assert [point["step"] for point in tuned["curve"]] == [2, 4]
-    assert figures["student"]["stages"][0]["curve"][0]["step"] == 1
-
-
-def test_a_plan_that_no_stage_runs_by(files, tiny, tmp_path):
-    from veilform.distill import tabular
-    from veilform.distill.run import Job, distil
-    from veilform.distill.stages import Settings
-
-    folder = tmp_path / "classifier"
-    tiny.teacher(id2label={0: "neg", 1: "pos"}, label2id={"neg": 0, "pos": 1}).save_pretrained(
-        folder
-    )
-    splits = tabular.read_splits(files / "train.jsonl", files / "dev.jsonl")
-    with pytest.raises(InputError, match="no stage of this job runs by a plan"):
-        distil(Job(folder, tmp_path / "out", settings=Settings(layout=Layout(tp=2))), splits)
+    assert [point["step"] for point in stages[0]["curve"]] == [2]
 
 
 @given(st.integers(1, 40), st.data())

@@ -23,7 +23,7 @@ from veilform.distill.stages import Settings, Stage, run_stage
 from veilform.distill.student import Student, freeze_embeddings, load_model
 from veilform.distill.teacher import align, load_tokenizer, read_config, with_new_head
 from veilform.distill.trainer import Weights
-from veilform.errors import InputError, ModelError
+from veilform.errors import ModelError
 from veilform.models.bert import validate
 from veilform.models.bert.calibrate import calibrate
 
@@ -76,14 +76,12 @@ def distil(
 
     Raises:
         ModelError: the teacher cannot be read, or is of no family that distillation knows.
-        InputError: a parallel plan is given that does not fit, or that no stage runs by.
+        InputError: a parallel plan is given that does not fit.
     """
     start = time.monotonic()
     config = read_config(job.teacher)
     aligned = align(splits, config)
     splits = aligned or splits
-    if job.settings.layout is not None and aligned is not None:
-        _check_plan_is_used(job, splits)
     tell("tokenising")
     material = Material.encode(splits, load_tokenizer(job.teacher), job.max_tokens, config)
     if aligned is not None:
@@ -144,15 +142,6 @@ def fine_tune(
     if is_first_process():
         save_model(model, tokenizer, job.max_tokens, job.out / "teacher")
     return model.cpu().eval(), result
-
-
-def _check_plan_is_used(job: Job, splits: Splits) -> None:
-    stages = job.recipe.stages(job.method, splits.task.metrics[0])
-    if not any(stage.weights.outputs_only for stage in stages):
-        raise InputError(
-            "no stage of this job runs by a plan: the teacher is tuned already, and the other "
-            "stages compare layers or ranges. Leave out --plan: they are data parallel"
-        )
 
 
 def is_first_process() -> bool:

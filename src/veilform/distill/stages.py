@@ -52,9 +52,8 @@ class Stage:
 class Settings:
     """What all stages share; ``extra`` goes to ``transformers.TrainingArguments`` as it is.
 
-    With a ``layout`` the stages that learn from labels or logits alone run by that plan, with
-    ``batch_size`` texts on all devices together; the others stay data parallel, with as many on
-    each device.
+    With a ``layout`` stages run by that plan, with ``batch_size`` texts on all devices together;
+    else they are data parallel, with as many on each device.
     """
 
     batch_size: int = 32
@@ -82,7 +81,7 @@ def run_stage(
     if done.exists():
         model.load_state_dict(load_file(folder / BEST))
         return json.loads(done.read_text())
-    if settings.layout is not None and stage.weights.outputs_only:
+    if settings.layout is not None:
         from veilform.distill.ranks.train import run_stage as run_by_plan
 
         return run_by_plan(stage, settings, model, material, folder, teacher, callbacks)

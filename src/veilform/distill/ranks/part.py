@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +26,7 @@ class Part(nn.Module):
     """Part ``index`` of ``model``, which is taken apart: parameters keep their names.
 
     What is left runs in the stock classes' own ``forward``, so masks, attention functions and heads
-    are theirs.
+    are theirs. ``after`` is called with the output and the mask, and may put losses behind it.
     """
 
     def __init__(
@@ -35,6 +35,8 @@ class Part(nn.Module):
         super().__init__()
         self.first, self.last, self.bf16 = index == 0, index == len(spans) - 1, bf16
         blocks = family.blocks(model)
+        # A plain list: the model has these modules under their stock names.
+        self.inside = [blocks[i] for i in spans[index]]
         for i in range(len(blocks)):
             if i not in spans[index]:
                 blocks[i] = Elsewhere()
@@ -43,6 +45,7 @@ class Part(nn.Module):
         if not self.last:
             family.drop_end(model)
         self.model, self.options = model, family.options
+        self.after: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
     def forward(self, given: torch.Tensor, **texts: torch.Tensor) -> torch.Tensor:
         """Logits ([B, C], of language models [B, T, C]) of the last part, [B, T, D] of the others.
@@ -54,9 +57,11 @@ class Part(nn.Module):
         # Casting inside keeps the backward pass, which the schedule runs, out of autocast.
         with torch.autocast(given.device.type, torch.bfloat16, enabled=self.bf16):
             if self.last:
-                return self.model(**source, **texts, **self.options).logits.float()
-            out = self.model.base_model(**source, **texts, **self.options)
-            return out.last_hidden_state.float()
+                output = self.model(**source, **texts, **self.options).logits
+            else:
+                output = self.model.base_model(**source, **texts, **self.options).last_hidden_state
+        output = output.float()
+        return output if self.after is None else self.after(output, texts["attention_mask"])
 
 
 def owners(model: PreTrainedModel, family: Family, spans: list[range]) -> dict[str, int]:
@@ -101,14 +106,12 @@ def build_part(
         InputError: the plan does not fit the model.
     """
     layout.check_widths(family.widths(model))
-    blocks = family.blocks(model)
-    spans = layout.spans(len(blocks))
+    spans = layout.spans(len(family.blocks(model)))
     parts, state = owners(model, family, spans), model.state_dict()
     places = {name: Place(parts[name], v.shape, v.dtype) for name, v in state.items()}
     index = mesh.get_local_rank("pp")
-    inside = [blocks[i] for i in spans[index]]
     part = Part(model, family, spans, index, bf16)
     if layout.tp > 1:
-        for block in inside:
+        for block in part.inside:
             shard(family.splits(block, layout.tp), mesh["tp"])
     return part, places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGP
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from veilform.distill.ranks import gradients
+from veilform.distill.anatomy import embeddings
+from veilform.distill.ranks import gradients, inner
 from veilform.distill.ranks.connect import connect, ends_of, local_device
 from veilform.distill.ranks.families import family_of
+from veilform.distill.ranks.inner import InnerLosses, Probe, Recorder, Seen
 from veilform.distill.ranks.layout import Layout
 from veilform.distill.ranks.part import build_part
 from veilform.distill.ranks.target import Target
@@ -75,6 +78,7 @@ class Program:
         self._tied = self.family.tied(model) if layout.pp > 1 else None
         self._ends = ends_of(self.mesh)
         self._target: Target | None = None
+        self._inner = self._inner_losses(model) if self.weights.inner else None
         self._schedules: dict[bool, tuple[_Shape, ScheduleGPipe | Schedule1F1B]] = {}
 
     def _check_same(self, model: nn.Module) -> None:
@@ -104,7 +108,22 @@ class Program:
         """This rank's trainable parameters, in the same order on every replica."""
         return [p for p in self.part.parameters() if p.requires_grad]
 
-    def step(self, batch: Batch, logits: torch.Tensor | None = None) -> float:
+    def _probe(self, model: PreTrainedModel) -> Probe:
+        if self.family.is_causal:
+            raise ValueError("language models learn from labels alone")
+        return Probe(self.part.inside, embeddings(model) if self.part.first else None)
+
+    def _inner_losses(self, model: PreTrainedModel) -> InnerLosses:
+        losses = InnerLosses(
+            self._probe(model), self.weights, self.part.first, model.config.num_hidden_layers,
+            model.config.num_attention_heads, self.layout.tp,
+        )  # fmt: skip
+        self.part.after = losses
+        return losses
+
+    def step(
+        self, batch: Batch, logits: torch.Tensor | None = None, seen: Sequence[Seen] = ()
+    ) -> float:
         """Forward and backward of a whole batch; the loss, as one process would have it.
 
         Afterwards gradients are complete: those of earlier steps are dropped.
@@ -112,7 +131,8 @@ class Program:
         Args:
             batch: ``input_ids``, ``attention_mask`` [B, T], ``labels`` [B] (of language models
                 [B, T]); the same on all ranks.
-            logits: a teacher's [B, C], where the weights ask for them.
+            logits, seen: what a teacher's ``watch`` gave, where the weights ask for it; it has the
+                same layout.
         """
         for parameter in self.parameters():
             parameter.grad = None
@@ -120,6 +140,8 @@ class Program:
         self._target = Target(
             self.weights, labels, None if logits is None else logits.to(self.device)
         )
+        if self._inner is not None:
+            self._inner.start(self._inner_batch(batch, seen))
         losses: list[torch.Tensor] = []
         self._run(batch, learns=True, losses=losses)
         gradients.settle(self.parameters())
@@ -127,10 +149,24 @@ class Program:
         if self._tied is not None and self._tied.requires_grad:
             dist.all_reduce(self._tied.grad, group=self._ends)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        if losses and self.mesh.get_local_rank("tp") == 0:
+        first = self.mesh.get_local_rank("tp") == 0
+        if losses and first:
             loss += torch.stack(losses).detach().double().sum()
+        if self._inner is not None:
+            loss += self._inner.own + (self._inner.same if first else 0.0)
         dist.all_reduce(loss)
         return float(loss)
+
+    def _inner_batch(self, batch: Batch, seen: Sequence[Seen]) -> inner.Batch:
+        mask = batch["attention_mask"]
+        count, rows = len(mask), self._rows(len(mask))
+        pairs = float(mask.sum(1).double().square().sum())
+        powers = torch.ones(len(self.part.inside) + 1, dtype=torch.float64, device=self.device)
+        if seen:
+            valid = mask[rows.clamp(max=count - 1)].bool() & (rows < count)[:, None]
+            powers = inner.power(seen, valid.to(self.device))
+            dist.all_reduce(powers, group=self.mesh.get_group("dp"))
+        return inner.Batch(rows.to(self.device), count, pairs, seen, powers)
 
     def clip(self, limit: float) -> float:
         """Scale gradients to a norm of ``limit`` over all parts and shards; the norm before."""
@@ -153,6 +189,16 @@ class Program:
             whole[rows.clamp(max=count)] = output
         dist.all_reduce(whole)
         return whole[:count]
+
+    def watch(self, batch: Batch) -> tuple[torch.Tensor, list[Seen]]:
+        """As ``predict``; and what this rank's part saw inside, micro-batch by micro-batch."""
+        if not isinstance(self.part.after, Recorder):
+            self.part.after = Recorder(self._probe(self.part.model))
+        recorder = self.part.after
+        recorder.seen = seen = []
+        logits = self.predict(batch)
+        recorder.seen = None
+        return logits, seen
 
     def train(self, *seed: int) -> None:
         """Training mode; dropout, where the config has it, is seeded by these numbers.

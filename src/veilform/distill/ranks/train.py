@@ -1,4 +1,4 @@
-"""One stage of distillation by a parallel plan: losses of labels and logits, resumable."""
+"""One stage of distillation by a parallel plan, resumable."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from veilform.distill.dataset import BucketSampler, Encoded
 from veilform.distill.losses import label_loss, logit_loss
 from veilform.distill.material import Material
 from veilform.distill.ranks import checkpoint
+from veilform.distill.ranks.inner import Seen
 from veilform.distill.ranks.program import Batch, Program
 from veilform.distill.stages import BEST, DONE, Settings, Stage
 
@@ -70,12 +71,12 @@ def run_stage(
         InputError: the plan does not fit the model, the batch or the number of processes.
     """
     layout = settings.layout
-    if layout is None or not stage.weights.outputs_only:
-        raise ValueError("a plan runs the losses of labels and logits")
+    if layout is None:
+        raise ValueError("no layout is given")
     layout.check_batch(settings.batch_size)
     program = Program(copy.deepcopy(model), layout, stage.weights, settings.bf16)
     guide = None
-    if stage.weights.logits:
+    if stage.weights.teacher:
         if teacher is None:
             raise ValueError("these losses need a teacher")
         guide = Program(copy.deepcopy(teacher), layout, bf16=settings.bf16)
@@ -159,8 +160,8 @@ class _Run:
             rate = self.stage.lr * self._factor(progress.step)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            logits = None if self.guide is None else self.guide.predict(batch)
-            total, count = total + self.program.step(batch, logits), count + 1
+            answers = () if self.guide is None else self._ask(batch)
+            total, count = total + self.program.step(batch, *answers), count + 1
             norm = self.program.clip(MAX_NORM)
             self.optimizer.step()
             progress.step += 1
@@ -172,6 +173,11 @@ class _Run:
                 progress.losses.append({"step": progress.step, "learning_rate": rate, **point})
                 self._tell("on_log", logs=point)
                 total, count = 0.0, 0
+
+    def _ask(self, batch: Batch) -> tuple[torch.Tensor, list[Seen]]:
+        if self.stage.weights.inner:
+            return self.guide.watch(batch)
+        return self.guide.predict(batch), []
 
     def _judge(self) -> None:
         """Score the dev set; the best weights so far are written at once."""
