@@ -192,6 +192,8 @@ class Program:
 
     def watch(self, batch: Batch) -> tuple[torch.Tensor, list[Seen]]:
         """As ``predict``; and what this rank's part saw inside, micro-batch by micro-batch."""
+        if self._inner is not None:
+            raise ValueError("a program with losses inside cannot be a teacher too")
         if not isinstance(self.part.after, Recorder):
             self.part.after = Recorder(self._probe(self.part.model))
         recorder = self.part.after
