@@ -19,6 +19,7 @@ from veilform.distill.anatomy import embeddings
 from veilform.distill.ranks import gradients, inner
 from veilform.distill.ranks.connect import connect, ends_of, local_device
 from veilform.distill.ranks.families import family_of
+from veilform.distill.ranks.gather import gather
 from veilform.distill.ranks.inner import InnerLosses, Probe, Recorder, Seen
 from veilform.distill.ranks.layout import Layout
 from veilform.distill.ranks.part import build_part
@@ -213,26 +214,8 @@ class Program:
         self.part.train()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The whole model's state under stock names, on the CPU of rank 0; empty elsewhere.
-
-        Tensors travel one by one.
-        """
-        held, whole = self.part.model.state_dict(), {}
-        rank, part = dist.get_rank(), self.mesh.get_local_rank("pp")
-        for name, place in self._places.items():
-            source = place.part * self.layout.dp * self.layout.tp
-            value = None
-            if part == place.part and self.mesh.get_local_rank("dp") == 0:
-                value = held[name].detach()
-                value = value.full_tensor() if isinstance(value, DTensor) else value
-                if rank == source and rank != 0:
-                    dist.send(value.contiguous(), dst=0)
-            if rank == 0:
-                if source != 0:
-                    value = torch.empty(place.shape, dtype=place.dtype, device=self.device)
-                    dist.recv(value, src=source)
-                whole[name] = value.cpu().clone()
-        return self.family.restore(whole)
+        """The whole model's state under stock names, on the CPU of rank 0; empty elsewhere."""
+        return self.family.restore(gather(self.part.model, self._places, self.mesh, self.device))
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the whole model in Hugging Face's format; rank 0 does, all ranks call it."""
