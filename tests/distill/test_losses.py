@@ -66,7 +66,7 @@ def test_bounds():
 def test_watch_sees_every_layer(tiny, family, attention):
     model, batch = tiny.student(family=family, attention=attention), tiny.batch()
     rows, width = batch["input_ids"].shape
-    watch = Watch(model)
+    watch = Watch(layers(model))
     model(**batch)
     assert [tuple(s.shape) for s in watch.scores] == [(rows, 4, width, width)] * 2
     for variances in (watch.attention_variances, watch.ffn_variances):
@@ -88,7 +88,7 @@ def test_penalty_falls_when_it_is_followed(tiny):
     with torch.no_grad():
         layers(model)[0].key.bias += 30.0
         layers(model)[0].query.bias += 30.0
-    watch = Watch(model)
+    watch = Watch(layers(model))
     optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
     found = []
     for _ in range(10):

@@ -91,6 +91,10 @@ def distill(
     batch_size: Annotated[int, typer.Option(help="Texts in a step, on each device.", min=1)] = 32,
     seed: Annotated[int, typer.Option(help="Of order and random weights.")] = 1,
     bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic in training.")] = True,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="Parallel plan (JSON), under torchrun: see docs/distillation.md."),
+    ] = None,
     report_to: Annotated[
         str, typer.Option(help="Trackers of transformers.TrainingArguments, such as tensorboard.")
     ] = "none",
@@ -99,10 +103,15 @@ def distill(
 ) -> None:
     """Make a student that can be served privately from a teacher and labelled texts.
 
-    Interrupted, it goes on where it was when called again. Several devices: torchrun -m veilform.
+    Interrupted, it goes on where it was when called again. Several devices: torchrun -m veilform,
+    and --plan to share the model too.
     """
     from veilform.distill import glue, sources, tabular
+    from veilform.distill.ranks.layout import Layout
 
+    layout = Layout.from_json(plan) if plan else None
+    if layout is not None:
+        layout.check_batch(batch_size)
     # All that can be wrong with the data is said before the libraries load.
     if task:
         if train or dev or test:
@@ -119,6 +128,7 @@ def distill(
         raise InputError(NEEDS_TORCH) from None
     from veilform.distill.methods import Recipe, paper_recipe
     from veilform.distill.progress import Bar
+    from veilform.distill.ranks.connect import connect
     from veilform.distill.run import Job, is_first_process
     from veilform.distill.run import distil as run
     from veilform.distill.stages import Settings
@@ -127,6 +137,8 @@ def distill(
     transformers.utils.logging.disable_progress_bar()
     if threads:
         torch.set_num_threads(threads)
+    if layout is not None:
+        connect(layout)
     given = {
         "stage1_epochs": epochs, "stage1_lr": lr, "stage2_epochs": stage2_epochs,
         "stage2_lr": stage2_lr, "label_epochs": label_epochs, "label_lr": label_lr,
@@ -140,7 +152,7 @@ def distill(
         teacher_epochs=teacher_epochs, pooling=None if pooling == "auto" else pooling,
         private_embedding=private_embedding,
         recipe=base.but(**{name: value for name, value in given.items() if value is not None}),
-        settings=Settings(batch_size, seed, bf16, extra={"report_to": report_to}),
+        settings=Settings(batch_size, seed, bf16, extra={"report_to": report_to}, layout=layout),
     )  # fmt: skip
     with console.step("reading", as_json) as tell:
         figures = run(job, splits, (Bar(console.err),), tell)

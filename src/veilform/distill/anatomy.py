@@ -15,6 +15,8 @@ class LayerParts:
 
     Attributes:
         attention: the module that calls the attention function.
+        projection: the linear layer after attention.
+        first, second: the feed-forward block's linear layers.
         ffn_owner, activation: the module that holds the activation, and under which name.
         attention_norm, ffn_norm: layer norms after attention and after the feed-forward block.
     """
@@ -23,6 +25,7 @@ class LayerParts:
     query: nn.Linear
     key: nn.Linear
     value: nn.Linear
+    projection: nn.Linear
     attention_norm: nn.LayerNorm
     first: nn.Linear
     second: nn.Linear
@@ -31,21 +34,41 @@ class LayerParts:
     ffn_norm: nn.LayerNorm
 
 
-def _bert(layer: nn.Module) -> LayerParts:
-    inner = layer.attention.self
+def _bert(block: nn.Module) -> LayerParts:
+    inner = block.attention.self
     return LayerParts(
-        inner, inner.query, inner.key, inner.value, layer.attention.output.LayerNorm,
-        layer.intermediate.dense, layer.output.dense,
-        layer.intermediate, "intermediate_act_fn", layer.output.LayerNorm,
+        inner, inner.query, inner.key, inner.value,
+        block.attention.output.dense, block.attention.output.LayerNorm,
+        block.intermediate.dense, block.output.dense,
+        block.intermediate, "intermediate_act_fn", block.output.LayerNorm,
     )  # fmt: skip
 
 
-def _distilbert(layer: nn.Module) -> LayerParts:
-    inner = layer.attention
+def _distilbert(block: nn.Module) -> LayerParts:
+    inner = block.attention
     return LayerParts(
-        inner, inner.q_lin, inner.k_lin, inner.v_lin, layer.sa_layer_norm,
-        layer.ffn.lin1, layer.ffn.lin2, layer.ffn, "activation", layer.output_layer_norm,
+        inner, inner.q_lin, inner.k_lin, inner.v_lin, inner.out_lin, block.sa_layer_norm,
+        block.ffn.lin1, block.ffn.lin2, block.ffn, "activation", block.output_layer_norm,
     )  # fmt: skip
+
+
+def blocks(model: nn.Module) -> nn.ModuleList:
+    """The encoder layers, in order.
+
+    Raises:
+        ModelError: the model is of no family that distillation knows.
+    """
+    base = model.base_model
+    for name in ("encoder", "transformer"):
+        if hasattr(base, name):
+            return getattr(base, name).layer
+    kind = getattr(model.config, "model_type", "unknown")
+    raise ModelError(f"models of type {kind!r} are not supported: use BERT, RoBERTa or DistilBERT")
+
+
+def layer(block: nn.Module) -> LayerParts:
+    """The parts of one encoder layer."""
+    return _bert(block) if hasattr(block, "intermediate") else _distilbert(block)
 
 
 def layers(model: nn.Module) -> list[LayerParts]:
@@ -54,13 +77,7 @@ def layers(model: nn.Module) -> list[LayerParts]:
     Raises:
         ModelError: the model is of no family that distillation knows.
     """
-    base = model.base_model
-    if hasattr(base, "encoder"):
-        return [_bert(layer) for layer in base.encoder.layer]
-    if hasattr(base, "transformer"):
-        return [_distilbert(layer) for layer in base.transformer.layer]
-    kind = getattr(model.config, "model_type", "unknown")
-    raise ModelError(f"models of type {kind!r} are not supported: use BERT, RoBERTa or DistilBERT")
+    return [layer(block) for block in blocks(model)]
 
 
 def embeddings(model: nn.Module) -> nn.Module:

@@ -23,23 +23,28 @@ class BertMeanPoolForSequenceClassification(BertPreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_hidden_states: bool = False,
         **_: object,
     ) -> SequenceClassifierOutput:
         """Logits [B, labels] for ``input_ids`` and ``attention_mask`` of shape [B, T].
 
+        ``inputs_embeds`` [B, T, D] may stand for ``input_ids``.
+
         ``labels`` are classes, or numbers where the config has one label.
         """
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
+            given = inputs_embeds[..., 0] if input_ids is None else input_ids
+            attention_mask = torch.ones_like(given, dtype=torch.long)
         out = self.bert(
             input_ids=input_ids,
             attention_mask=attention_mask,
             token_type_ids=token_type_ids,
+            inputs_embeds=inputs_embeds,
             output_hidden_states=output_hidden_states,
         )
         hidden = out.last_hidden_state.float()

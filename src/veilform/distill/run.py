@@ -76,6 +76,7 @@ def distil(
 
     Raises:
         ModelError: the teacher cannot be read, or is of no family that distillation knows.
+        InputError: a parallel plan is given that does not fit.
     """
     start = time.monotonic()
     config = read_config(job.teacher)

@@ -22,6 +22,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from veilform.distill.material import Material
+from veilform.distill.ranks.layout import Layout
 from veilform.distill.trainer import DistilTrainer, Weights
 
 BEST = "best.safetensors"
@@ -49,13 +50,18 @@ class Stage:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all stages share; ``extra`` goes to ``transformers.TrainingArguments`` as it is."""
+    """What all stages share; ``extra`` goes to ``transformers.TrainingArguments`` as it is.
+
+    With a ``layout`` stages run by that plan, with ``batch_size`` texts on all devices together;
+    else they are data parallel, with as many on each device.
+    """
 
     batch_size: int = 32
     seed: int = 1
     bf16: bool = True
     warmup: float = 0.06
     extra: dict[str, object] = field(default_factory=dict)
+    layout: Layout | None = None
 
 
 def run_stage(
@@ -75,6 +81,10 @@ def run_stage(
     if done.exists():
         model.load_state_dict(load_file(folder / BEST))
         return json.loads(done.read_text())
+    if settings.layout is not None:
+        from veilform.distill.ranks.train import run_stage as run_by_plan
+
+        return run_by_plan(stage, settings, model, material, folder, teacher, callbacks)
     train = material.train if stage.unlabelled else material.labelled
     set_seed(settings.seed)
     steps = math.ceil(len(train) / settings.batch_size) * stage.epochs

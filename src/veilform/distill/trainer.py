@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+from veilform.distill.anatomy import layers
 from veilform.distill.dataset import BucketSampler, Collator, Encoded
 from veilform.distill.losses import attention_loss, hidden_loss, label_loss, logit_loss
 from veilform.distill.watch import Watch
@@ -41,6 +42,11 @@ class Weights:
     def teacher(self) -> bool:
         """Whether any loss needs a teacher."""
         return any((self.embedding, self.hidden, self.attention, self.logits))
+
+    @property
+    def inner(self) -> bool:
+        """Whether any loss is of what happens inside the model."""
+        return any((self.embedding, self.hidden, self.attention, self.ranges))
 
 
 class DistilTrainer(Trainer):
@@ -76,8 +82,10 @@ class DistilTrainer(Trainer):
         self.teacher = None if teacher is None else teacher.to(args.device).eval()
         self.sums: dict[str, torch.Tensor] = {}
         self.steps = 0
-        self._watch = Watch(model) if weights.attention or weights.ranges else None
-        self._teacher_watch = Watch(teacher) if teacher is not None and weights.attention else None
+        self._watch = Watch(layers(model)) if weights.attention or weights.ranges else None
+        self._teacher_watch = (
+            Watch(layers(teacher)) if teacher is not None and weights.attention else None
+        )
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
         data = self.train_dataset if train_dataset is None else train_dataset

@@ -7,12 +7,12 @@ for: denominators of attention functions that divide, and the variance that a la
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from veilform.distill.anatomy import layers
+from veilform.distill.anatomy import LayerParts
 from veilform.distill.losses import Bounds
 
 VARIANCE = Bounds(0.07, 30.0)
@@ -21,17 +21,17 @@ WITHIN = 0.9
 
 
 class Watch:
-    """Collects the scores and variances of one forward pass after the other.
+    """Collects the scores and variances of these layers, one forward pass after the other.
 
     After a pass, ``scores[l]`` is [B, H, T, T], ``attention_variances[l]`` and
     ``ffn_variances[l]`` are [B, T], float32, with their gradients.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, parts: Sequence[LayerParts]) -> None:
         self.scores: list[torch.Tensor] = []
         self.attention_variances: list[torch.Tensor] = []
         self.ffn_variances: list[torch.Tensor] = []
-        self._parts = layers(model)
+        self._parts = list(parts)
         self._hooks = []
         for parts in self._parts:
             parts.attention.watcher = self.scores.append
@@ -68,7 +68,13 @@ class Watch:
 
     def penalty(self, mask: torch.Tensor) -> torch.Tensor:
         """Hinge penalties summed over tokens and layers, per text; ``mask`` is [B, T]."""
-        valid = mask.bool()
+        every = torch.ones(len(mask), dtype=torch.bool, device=mask.device)
+        total = self.score_penalty(mask, every) + self.variance_penalty(mask.bool())
+        return total / len(mask)
+
+    def score_penalty(self, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """That of the scores, over the texts that ``rows`` [B] says: a mean over heads."""
+        valid = mask.bool() & rows[:, None]
         total = torch.zeros((), device=mask.device)
         for parts, means, scores in zip(
             self._parts, self.row_means(mask), self.scores, strict=True
@@ -79,11 +85,16 @@ class Watch:
                 total = total + bounds.penalty(means.transpose(1, 2)[valid]).mean(-1).sum()
             if math.isfinite(entry.domain):
                 # Padding is computed under secure computation too, and must stay in the domain.
-                beyond = torch.relu(scores.abs() - WITHIN * entry.domain)
+                beyond = torch.relu(scores[rows].abs() - WITHIN * entry.domain)
                 total = total + beyond.square().sum(-1).mean(1).sum()
+        return total
+
+    def variance_penalty(self, valid: torch.Tensor) -> torch.Tensor:
+        """That of the variances before norms, over tokens [B, T] that are ``valid``."""
+        total = torch.zeros((), device=valid.device)
         for variance in (*self.attention_variances, *self.ffn_variances):
             total = total + VARIANCE.penalty(variance[valid]).sum()
-        return total / mask.shape[0]
+        return total
 
 
 def _taker(store: list[torch.Tensor]) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
