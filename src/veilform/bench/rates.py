@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from veilform.bench import machine
 from veilform.bench.inference import Setting, measure
@@ -12,27 +11,30 @@ from veilform.models.bert.sides import Shape
 from veilform.models.text import bucket
 from veilform.plan.presets import ModelShape
 from veilform.plan.private import offline
+from veilform.plan.private.clocks import run_seconds
 from veilform.plan.private.estimate import WEIGHTS
 from veilform.plan.private.machine import Machine, Measured, fit
-from veilform.plan.private.rehearse import rehearse, work
+from veilform.plan.private.rehearse import KINDS, Step, rehearse
 from veilform.plan.random_model import random_side
-from veilform.roles import CLIENT, SERVER
+from veilform.roles import Role
+from veilform.transport.links import LOOPBACK
 
 SMALL = ModelShape("calibration-384", 2, 384, 12, 1536, pooling="mean")
-LARGE = ModelShape("calibration-768", 1, 768, 12, 3072)
+LARGE = ModelShape("calibration-768", 3, 768, 12, 3072)
+DEEP = 6
 MIXES = (("quad", "2quad"), ("gelu", "softmax"), ("curve-gelu", "2relu"), ("relu", "softmax-ode"))
-LENGTHS = (16, 64, 128)
+LENGTHS: tuple[int, ...] = (16, 64, 128)
+FUNCTION = "attention function"
+FIRST, ROUNDS = 1e-5, 6
+"""Seconds a step where fitting begins; how often it is repeated."""
 
 
 def settings(runs: int) -> list[Setting]:
-    """What is run: two widths, four mixes that use every protocol, three lengths."""
-    small = [
-        Setting(SMALL.with_functions(*mix), length, runs=runs)
-        for mix in MIXES
-        for length in LENGTHS
-    ]
-    large = [Setting(LARGE.with_functions(*mix), 64, runs=runs) for mix in MIXES[:2]]
-    return [*small, *large]
+    """What is run: four mixes that use every protocol; other depths and widths of the fastest."""
+    shapes = [(SMALL.with_functions(*mix), LENGTHS) for mix in MIXES]
+    shapes += [(SMALL.with_layers(DEEP), LENGTHS), (LARGE, LENGTHS)]
+    shapes += [(LARGE.with_functions(*MIXES[1]), LENGTHS[1:2])]
+    return [Setting(shape, length, runs=runs) for shape, lengths in shapes for length in lengths]
 
 
 def calibrate(
@@ -43,9 +45,8 @@ def calibrate(
     Args:
         progress: told how many settings are done, and what is being done.
     """
-    rows: list[Measured] = []
     dealt: list[tuple[dict[str, int], float]] = []
-    starts: list[float] = []
+    runs: list[Run] = []
     figures: list[dict[str, Any]] = []
     for done, setting in enumerate(wanted):
         progress(done, f"{setting.shape.name}, {setting.seq} tokens")
@@ -54,17 +55,41 @@ def calibrate(
         side = random_side(setting.shape, setting.seq)
         shape = Shape(setting.batch, bucket(setting.seq))
         steps = rehearse(side.program(shape).abstract)
-        by_role = [work(steps[role]) for role in (CLIENT, SERVER)]
-        operations = measured["online_seconds_by_operation"]
-        starts.append(measured["online_seconds"] - sum(operations.values()))
-        rows += [
-            Measured([each.get(operation, {}) for each in by_role], seconds)
-            for operation, seconds in operations.items()
-        ]
+        in_function = measured["online_seconds_by_operation"][FUNCTION]
+        runs.append(Run(steps, measured["online_seconds"], in_function))
         counted = offline.work(side.manifest(shape, WEIGHTS), side.trace(shape))
         dealt.append((counted, measured["offline_seconds"]))
     described = machine.describe()
     name = f"{described['processor']}, {described['cores']} cores, {described['kernels']} kernels"
-    start = max(0.0, statistics.median(starts))
-    rates = fit(rows, name, start, offline.fit(dealt))
+    rates = explained(runs, name, offline.fit(dealt))
     return rates, {"machine": described, "settings": figures}
+
+
+class Run(NamedTuple):
+    """Steps of both parties, seconds of the whole, and those in attention functions."""
+
+    steps: Mapping[Role, Sequence[Step]]
+    seconds: float
+    in_function: float
+
+
+def explained(runs: Sequence[Run], name: str, rates_offline: Mapping[str, float]) -> Machine:
+    """The rates that explain the runs, and the attention functions in them.
+
+    Which steps the others overlap depends on the rates: a fit begins with the paths that the last
+    one's rates give. Parts of a run other than attention functions would mislead: the client goes
+    on while the server multiplies by weights, and waits for it in whatever operation comes next.
+    """
+    found = Machine(name, 0.0, FIRST, dict.fromkeys(KINDS, FIRST / 1000))
+    for _ in range(ROUNDS):
+        rows = []
+        for run in runs:
+            function = {role: [s for s in run.steps[role] if s.operation == FUNCTION]
+                        for role in run.steps}  # fmt: skip
+            for steps, seconds, whole in (
+                (run.steps, run.seconds, 1.0), (function, run.in_function, 0.0)
+            ):  # fmt: skip
+                path = run_seconds(steps, found, LOOPBACK).path
+                rows.append(Measured([whole, *path], seconds))
+        found = fit(rows, name, rates_offline)
+    return found

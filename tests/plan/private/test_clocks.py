@@ -14,7 +14,7 @@ from veilform.roles import CLIENT, SERVER
 from veilform.transport.links import LAN, LOOPBACK, WAN, Link
 
 FREE = dict.fromkeys(KINDS, 0.0)
-WORDS = Machine("a word a second", 0.0, 0.0, 0.0, {**FREE, "mix": 1.0})
+WORDS = Machine("a word a second", 0.0, 0.0, {**FREE, "mix": 1.0})
 
 
 def mix(seconds: int) -> Step:
@@ -34,7 +34,7 @@ def test_a_question_and_its_answer() -> None:
 
 
 def test_a_run_starts_when_its_stock_is_marked_used() -> None:
-    slow = Machine("slow to start", 3.0, 0.0, 0.0, FREE)
+    slow = Machine("slow to start", 3.0, 0.0, FREE)
     assert run_seconds({CLIENT: [mix(1)], SERVER: []}, slow, LOOPBACK).seconds == 3
 
 
@@ -67,11 +67,22 @@ def test_a_better_link_is_never_slower(bandwidth: float, trip: float, factor: fl
 
 
 @pytest.mark.parametrize("apart", [True, False])
+def test_a_path_explains_the_seconds(tiny_side: ServerSide, apart: bool) -> None:
+    """Over a link that takes no time, seconds are the rates times the path's counts."""
+    steps = rehearse(tiny_side.program(Shape(1, 16)).abstract)
+    machine = Machine("m", 0.0, 3e-5, {kind: 1e-9 * i for i, kind in enumerate(KINDS)})
+    timed = run_seconds(steps, machine, LOOPBACK, apart=apart)
+    rates = [machine.step, *machine.unit.values()]
+    explained = sum(rate * count for rate, count in zip(rates, timed.path, strict=True))
+    assert explained == pytest.approx(timed.seconds)
+
+
+@pytest.mark.parametrize("apart", [True, False])
 def test_a_free_machine_leaves_the_link_s_time(tiny_side: ServerSide, apart: bool) -> None:
     """Every message of a run waits for the one before: half a round trip each, and the bytes."""
     shape = Shape(1, 16)
     steps = rehearse(tiny_side.program(shape).abstract)
-    free = Machine("free", 0.0, 0.0, 0.0, FREE)
+    free = Machine("free", 0.0, 0.0, FREE)
     assert run_seconds(steps, free, LOOPBACK, apart=apart).seconds == 0
     trace = tiny_side.trace(shape)
     for link in (LAN, WAN):

@@ -15,26 +15,25 @@ from veilform.plan.private import offline
 from veilform.plan.private.machine import Machine, Measured, fit, least_squares
 from veilform.plan.private.rehearse import KINDS
 
-REAL = Machine("real", 0.0, 2e-5, 1e-4, {kind: 1e-9 * (i + 1) for i, kind in enumerate(KINDS)})
+REAL = Machine("real", 0.01, 2e-5, {kind: 1e-9 * (i + 1) for i, kind in enumerate(KINDS)})
 
 
 def rows_of(machine: Machine, count: int = 60) -> list[Measured]:
     rng = np.random.default_rng(3)
-    found = []
-    for _ in range(count):
-        work = [
-            {kind: (int(rng.integers(1, 50)), int(10 ** rng.uniform(3, 8))) for kind in KINDS}
-            for _ in range(2)
-        ]
-        found.append(Measured(work, sum(machine.of(each) for each in work)))
-    return found
+    rates = [machine.start, machine.step, *machine.unit.values()]
+    counts = [
+        [1.0, float(rng.integers(1, 500)), *(10 ** rng.uniform(3, 8, len(KINDS)))]
+        for _ in range(count)
+    ]
+    return [Measured(row, float(np.dot(row, rates))) for row in counts]
 
 
 def test_exact_runs_give_the_rates_back() -> None:
     found = fit(rows_of(REAL), "found")
     assert found.error < 0.02
+    rates = [found.start, found.step, *found.unit.values()]
     for row in rows_of(REAL, 90)[60:]:
-        assert sum(found.of(each) for each in row.work) == pytest.approx(row.seconds, rel=0.05)
+        assert np.dot(row.counts, rates) == pytest.approx(row.seconds, rel=0.05)
 
 
 def test_too_few_runs() -> None:
@@ -56,7 +55,7 @@ def test_least_squares_is_the_best_that_is_not_negative(a: np.ndarray, data: st.
 
 
 def test_a_file_comes_back(tmp_path: Path) -> None:
-    machine = Machine("mine", 0.5, 1.0, 2.0, REAL.unit, {"words": 3.0}, 0.1)
+    machine = Machine("mine", 0.5, 1.0, REAL.unit, {"words": 3.0}, 0.1)
     machine.save(tmp_path / "machine.json")
     assert Machine.load(tmp_path / "machine.json") == machine
 
@@ -73,7 +72,7 @@ def test_the_machine_that_is_there_without_a_file() -> None:
         "",
         "[]",
         '{"name": "x"}',
-        '{"name":"x","start":0,"step":-1,"receive":0,"unit":{}}',
+        '{"name":"x","start":0,"step":-1,"unit":{}}',
         '{"name": 5',
     ],
 )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from veilform.plan.private.machine import Machine
-from veilform.plan.private.rehearse import RECEIVE, SEND, Step
+from veilform.plan.private.rehearse import KINDS, MESSAGE, RECEIVE, SEND, Step
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.transport.links import Link, Timetable
 
@@ -24,11 +24,14 @@ class Timed(NamedTuple):
     Attributes:
         computing: by operation, what the slower party computes.
         waiting: by operation, what is neither: bytes on their way, and the other party's turn.
+        path: what nothing overlapped, as multiples of the machine's ``step`` and ``unit`` rates,
+            in this order: with the link's part, it is what the seconds are made of.
     """
 
     seconds: float
     computing: dict[str, float]
     waiting: dict[str, float]
+    path: tuple[float, ...]
 
 
 class _Clock:
@@ -36,17 +39,34 @@ class _Clock:
         self.steps, self.scale = steps, scale
         self.at, self.now, self.read = 0, 0.0, 0
         self.wire = Timetable(link)
-        self.sent: list[tuple[int, float]] = []  # so many bytes have arrived when
+        # So many bytes have arrived when, and what was done before.
+        self.sent: list[tuple[int, float, list[float]]] = []
         self.cursor = 0
         self.began: dict[str, float] = {}
         self.spent: dict[str, float] = {}
         self.computed: dict[str, float] = {}
+        self.path = [0.0] * (1 + len(KINDS))
 
-    def arrived(self, needed: int, peer: _Clock) -> float | None:
-        """When the peer's first ``needed`` bytes are here; None if it has not sent them."""
+    def await_bytes(self, needed: int, peer: _Clock) -> bool:
+        """Waits until the peer's first ``needed`` bytes are here; False if it has not sent them."""
         while self.cursor < len(peer.sent) and peer.sent[self.cursor][0] < needed:
             self.cursor += 1
-        return peer.sent[self.cursor][1] if self.cursor < len(peer.sent) else None
+        if self.cursor == len(peer.sent):
+            return False
+        _, ready, path = peer.sent[self.cursor]
+        if ready > self.now:
+            self.now, self.path = ready, list(path)
+        return True
+
+    def work(self, step: Step, machine: Machine) -> None:
+        """Does a step's computing."""
+        # Both wake up at once, and keep no core busy with it.
+        scale = 1.0 if step.kind == MESSAGE else self.scale[step.operation]
+        taken = scale * machine.seconds(step.kind, 1, step.units)
+        self.now += taken
+        self.computed[step.operation] = self.computed.get(step.operation, 0.0) + taken
+        self.path[0] += scale * (step.kind != MESSAGE)
+        self.path[1 + KINDS.index(step.kind)] += scale * step.units
 
     def run(self, peer: _Clock, machine: Machine) -> bool:
         """Goes on as far as it can; whether it got anywhere."""
@@ -55,17 +75,14 @@ class _Clock:
             step = self.steps[self.at]
             before = self.now
             if step.kind == RECEIVE:
-                ready = self.arrived(self.read + step.units, peer)
-                if ready is None:
+                if not self.await_bytes(self.read + step.units, peer):
                     break
                 self.read += step.units
-                self.now = max(self.now, ready)
-            taken = machine.seconds(step.kind, 1, step.units) * self.scale[step.operation]
-            self.now += taken
+            self.work(step, machine)
             if step.kind == SEND:
                 total = (self.sent[-1][0] if self.sent else 0) + step.units
-                self.sent.append((total, self.wire.arrival(self.now, step.units)))
-            self.computed[step.operation] = self.computed.get(step.operation, 0.0) + taken
+                arrival = self.wire.arrival(self.now, step.units)
+                self.sent.append((total, arrival, list(self.path)))
             passed = self.now - before
             self.spent[step.operation] = self.spent.get(step.operation, 0.0) + passed
             self.at += 1
@@ -98,4 +115,4 @@ def run_seconds(
         name: max(0.0, spent - client.computed.get(name, 0.0))
         for name, spent in client.spent.items()
     }
-    return Timed(begin + client.now, computing, waiting)
+    return Timed(begin + client.now, computing, waiting, tuple(client.path))

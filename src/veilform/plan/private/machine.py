@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veilform.errors import InputError
-from veilform.plan.private.rehearse import KINDS, RECEIVE, Step, work
+from veilform.plan.private.rehearse import KINDS, MESSAGE, Step, work
 from veilform.roles import Role
 
 DEFAULT = "epyc-2-cores"
@@ -27,8 +27,8 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         name: what the machine is.
-        start: seconds before a run begins, once the input is there: its stock is marked used.
-        step: seconds of any step that computes, and of a message that is read.
+        start: seconds of any run besides its steps: to mark its stock used, to wake up.
+        step: seconds of any step, whatever its units.
         unit: by kind, seconds a unit.
         offline: by kind of ``offline.KINDS``, seconds a unit of dealing and of preparing a stock.
         error: the mean relative error of the runs that it was fitted to.
@@ -37,24 +37,23 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     start: float
     step: float
-    receive: float
     unit: dict[str, float]
     offline: dict[str, float] = {}
     error: float = 0.0
 
     def __post_init__(self) -> None:
-        rates = [self.start, self.step, self.receive, *self.unit.values(), *self.offline.values()]
+        rates = [self.start, self.step, *self.unit.values(), *self.offline.values()]
         if not all(0 <= rate < 1e6 for rate in rates) or set(self.unit) != set(KINDS):
             raise ValueError(f"a machine has rates, none below zero, of {', '.join(KINDS)}")
 
     def seconds(self, kind: str, count: int, units: int) -> float:
         """Of ``count`` steps of a kind, with ``units`` together."""
-        fixed = self.receive if kind == RECEIVE else self.step
+        fixed = 0.0 if kind == MESSAGE else self.step
         return fixed * count + self.unit[kind] * units
 
-    def of(self, kinds: Mapping[str, tuple[int, int]]) -> float:
-        """Of what `rehearse.work` gives for one operation."""
-        return sum(self.seconds(kind, *counted) for kind, counted in kinds.items())
+    def computing(self, kinds: Mapping[str, tuple[int, int]]) -> float:
+        """Of what `rehearse.work` gives for one operation, waking up for messages left out."""
+        return sum(self.seconds(k, *counted) for k, counted in kinds.items() if k != MESSAGE)
 
     def shares(self, steps: Mapping[Role, Sequence[Step]], role: Role) -> dict[str, float]:
         """By operation: how much longer its steps take where the parties share one machine.
@@ -64,7 +63,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         own, other = work(steps[role]), work(steps[role.peer])
         found = {}
         for operation, kinds in own.items():
-            mine, theirs = self.of(kinds), self.of(other.get(operation, {}))
+            mine, theirs = self.computing(kinds), self.computing(other.get(operation, {}))
             found[operation] = (mine + theirs) / max(mine, theirs) if mine + theirs else 1.0
         return found
 
@@ -96,39 +95,31 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Measured(NamedTuple):
-    """One operation of one run: both parties' work (`rehearse.work`), and its seconds."""
+    """What was measured of a run: its seconds, and how often each rate is in them.
 
-    work: Sequence[Mapping[str, tuple[int, int]]]
+    Attributes:
+        counts: of ``start``, of ``step``, and of each kind in ``KINDS``.
+    """
+
+    counts: Sequence[float]
     seconds: float
 
 
-def fit(
-    rows: Sequence[Measured],
-    name: str,
-    start: float = 0.0,
-    offline: Mapping[str, float] | None = None,
-) -> Machine:
+def fit(rows: Sequence[Measured], name: str, offline: Mapping[str, float] | None = None) -> Machine:
     """The rates, none negative, that fit relative to the seconds measured.
 
     Raises:
         InputError: there are fewer rows than rates.
     """
-    if len(rows) <= len(KINDS) + 2:
+    if len(rows) < len(KINDS) + 2:
         raise InputError(f"{len(rows)} measurements are too few for {len(KINDS) + 2} rates")
-    table = np.array([_features(row) for row in rows])
+    table = np.array([row.counts for row in rows], np.float64)
     seconds = np.array([row.seconds for row in rows])
     rates = least_squares(table / seconds[:, None], np.ones(len(rows)))
     error = float(np.abs(table @ rates / seconds - 1).mean())
-    unit = {kind: float(rate) for kind, rate in zip(KINDS, rates[2:], strict=True)}
-    step, receive = float(rates[0]), float(rates[1])
-    return Machine(name, start, step, receive, unit, dict(offline or {}), error)
-
-
-def _features(row: Measured) -> list[float]:
-    steps = sum(n for kinds in row.work for kind, (n, _) in kinds.items() if kind != RECEIVE)
-    reads = sum(kinds.get(RECEIVE, (0, 0))[0] for kinds in row.work)
-    units = [sum(kinds.get(kind, (0, 0))[1] for kinds in row.work) for kind in KINDS]
-    return [steps, reads, *units]
+    start, step, *units = (float(rate) for rate in rates)
+    unit = dict(zip(KINDS, units, strict=True))
+    return Machine(name, start, step, unit, dict(offline or {}), error)
 
 
 def least_squares(a: Real, b: Real) -> Real:

@@ -19,9 +19,10 @@ from veilform.ring import Words
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.values import Array, Opened, Weight
 
-SEND, RECEIVE = "send", "receive"
+SEND, RECEIVE, MESSAGE = "send", "receive", "message"
 KINDS = (
     "mix", "matmul", "opened", "harmonic", "look-up", "walk", "compare", "stock", SEND, RECEIVE,
+    MESSAGE,
 )  # fmt: skip
 
 
@@ -32,7 +33,8 @@ class Step(NamedTuple):
         operation: of the model.
         kind: one of ``KINDS``.
         units: words of ``mix``, ``opened`` and ``harmonic``; multiply-adds of ``matmul``; leaves of
-            a ``look-up``; levels of ``walk`` and ``compare``; bytes of the rest.
+            a ``look-up``; levels of ``walk`` and ``compare``; bytes of ``stock``, ``send`` and
+            ``receive``; 1 of a ``message`` that is waited for.
     """
 
     operation: str
@@ -101,14 +103,22 @@ class _Moved(Sizes):
 
     def __init__(self, party: _Rehearsing) -> None:
         self._party = party
+        self._awaited = False
 
     def encode(self, payload: Array, bits: int) -> int:
         size = super().encode(payload, bits)
         self._party.note(SEND, size)
         return size
 
+    def size(self, message: int) -> int:
+        self._awaited = True
+        return super().size(message)
+
     def decode(self, data: None, transfer: Transfer) -> Array:
         self._party.note(RECEIVE, transfer.nbytes)
+        if self._awaited:  # waking up takes its time once the bytes are there
+            self._party.note(MESSAGE, 1)
+            self._awaited = False
         return super().decode(data, transfer)
 
 
