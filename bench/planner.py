@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rates = Machine.load(options.machine)
-    command = f"python bench/planner.py --shapes {' '.join(options.shapes)} --runs {options.runs}"
+    command = f"python bench/planner.py --runs {options.runs}"
     rows: list[dict[str, Any]] = []
     if options.json and options.json.exists():
         rows = json.loads(options.json.read_text())["rows"]
