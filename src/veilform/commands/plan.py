@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,8 +94,7 @@ def plan(
         where = Where(rates, over, seq, batch, apart)
         mixes: list[Mix] = []
         if seconds is not None:
-            mixes, mix = _within(shape, where, seconds, tell)
-            shape = shape.with_functions(",".join(mix.activations), ",".join(mix.attentions))
+            mixes, shape = _within(shape, where, seconds, tell)
             side = None
         if side is None:
             tell("tracing a model of random weights")
@@ -148,13 +148,30 @@ def _shape(side: ServerSide, seq: int, batch: int) -> Any:
     return Shape(batch, bucket(seq, [scales.length for scales in side.scales.lengths]))
 
 
-def _within(shape: ModelShape, where: Where, seconds: float, tell: Any) -> tuple[list[Mix], Mix]:
+def _within(
+    shape: ModelShape, where: Where, seconds: float, tell: Callable[[str], None]
+) -> tuple[list[Mix], ModelShape]:
+    """The frontier, and the shape with the mix of least change that is in time when traced whole.
+
+    Sums over layers are off by what rings differ by, so the first that fits by its sum may not.
+    """
     from veilform.plan.private.budget import cheapest, frontier
     from veilform.plan.private.candidates import choices
+    from veilform.plan.private.candidates import seconds as whole
 
     around, layers = choices(shape, where, tell)
     mixes = frontier(around, layers)
-    return mixes, cheapest(mixes, seconds)
+    limit, mix = seconds, cheapest(mixes, seconds)
+    while True:
+        tell("tracing a mix")
+        mixed = shape.with_functions(",".join(mix.activations), ",".join(mix.attentions))
+        excess = whole(mixed, where) - seconds
+        if excess <= 0:
+            return mixes, mixed
+        limit = min(limit, mix.seconds) - excess
+        if limit < mixes[0].seconds:
+            raise InputError(f"no mix answers within {seconds:.3g} s: this is {excess:.2g} s short")
+        mix = cheapest(mixes, limit)
 
 
 def draw(mixes: list[Mix], chosen: float, title: str, path: Path) -> None:
