@@ -125,12 +125,12 @@ class Enumeration:
     def _trace(self, lanes: int) -> tuple[AnySpec, ...]:
         specs: list[AnySpec] = []
 
-        def take(spec: AnySpec) -> dict[str, Abstract]:
+        def take(spec: AnySpec) -> dict[str, Any]:
             specs.append(spec)
-            return {f.name: Abstract(f.shape) for f in spec.fields(CLIENT)}
+            return ShapeParty.material(spec, CLIENT)
 
-        def server(spec: AnySpec) -> dict[str, Abstract]:
-            return {f.name: Abstract(f.shape) for f in spec.fields(SERVER)}
+        def server(spec: AnySpec) -> dict[str, Any]:
+            return ShapeParty.material(spec, SERVER)
 
         held: list[Any] = [
             Additive(Abstract((lanes, *shape)), ring)

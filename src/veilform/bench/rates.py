@@ -72,6 +72,14 @@ class Run(NamedTuple):
     seconds: float
     in_function: float
 
+    @property
+    def function(self) -> Mapping[Role, Sequence[Step]]:
+        """The steps of attention functions."""
+        return {
+            role: [step for step in steps if step.operation == FUNCTION]
+            for role, steps in self.steps.items()
+        }
+
 
 def explained(runs: Sequence[Run], name: str, rates_offline: Mapping[str, float]) -> Machine:
     """The rates that explain the runs, and the attention functions in them.
@@ -80,16 +88,13 @@ def explained(runs: Sequence[Run], name: str, rates_offline: Mapping[str, float]
     one's rates give. Parts of a run other than attention functions would mislead: the client goes
     on while the server multiplies by weights, and waits for it in whatever operation comes next.
     """
+    parts = [(run.steps, run.seconds, 1.0) for run in runs]
+    parts += [(run.function, run.in_function, 0.0) for run in runs]
     found = Machine(name, 0.0, FIRST, dict.fromkeys(KINDS, FIRST / 1000))
     for _ in range(ROUNDS):
-        rows = []
-        for run in runs:
-            function = {role: [s for s in run.steps[role] if s.operation == FUNCTION]
-                        for role in run.steps}  # fmt: skip
-            for steps, seconds, whole in (
-                (run.steps, run.seconds, 1.0), (function, run.in_function, 0.0)
-            ):  # fmt: skip
-                path = run_seconds(steps, found, LOOPBACK).path
-                rows.append(Measured([whole, *path], seconds))
+        rows = [
+            Measured([whole, *run_seconds(steps, found, LOOPBACK).path], seconds)
+            for steps, seconds, whole in parts
+        ]
         found = fit(rows, name, rates_offline)
     return found

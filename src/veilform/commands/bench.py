@@ -111,7 +111,7 @@ def machine(
         )
     found.save(out)
     console.out.print(
-        f"wrote {out}: {found.name}. The rates explain each operation's time to "
+        f"wrote {out}: {found.name}. The rates explain the runs' times to "
         f"{100 * found.error:.0f} % on average.",
         highlight=False,
     )

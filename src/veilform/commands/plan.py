@@ -94,8 +94,7 @@ def plan(
         where = Where(rates, over, seq, batch, apart)
         mixes: list[Mix] = []
         if seconds is not None:
-            mixes, shape = _within(shape, where, seconds, tell)
-            side = None
+            mixes, shape, side = _within(shape, where, seconds, tell)
         if side is None:
             tell("tracing a model of random weights")
             side = random_side(shape, seq)
@@ -150,14 +149,15 @@ def _shape(side: ServerSide, seq: int, batch: int) -> Any:
 
 def _within(
     shape: ModelShape, where: Where, seconds: float, tell: Callable[[str], None]
-) -> tuple[list[Mix], ModelShape]:
-    """The frontier, and the shape with the mix of least change that is in time when traced whole.
+) -> tuple[list[Mix], ModelShape, ServerSide]:
+    """The frontier; the mix of least change that is in time when traced whole, and its model.
 
     Sums over layers are off by what rings differ by, so the first that fits by its sum may not.
     """
     from veilform.plan.private.budget import cheapest, frontier
     from veilform.plan.private.candidates import choices
     from veilform.plan.private.candidates import seconds as whole
+    from veilform.plan.random_model import random_side
 
     around, layers = choices(shape, where, tell)
     mixes = frontier(around, layers)
@@ -165,9 +165,10 @@ def _within(
     while True:
         tell("tracing a mix")
         mixed = shape.with_functions(",".join(mix.activations), ",".join(mix.attentions))
-        excess = whole(mixed, where) - seconds
+        side = random_side(mixed, where.length)
+        excess = whole(side, where) - seconds
         if excess <= 0:
-            return mixes, mixed
+            return mixes, mixed, side
         limit = min(limit, mix.seconds) - excess
         if limit < mixes[0].seconds:
             raise InputError(f"no mix answers within {seconds:.3g} s: this is {excess:.2g} s short")
@@ -191,10 +192,9 @@ def draw(mixes: list[Mix], chosen: float, title: str, path: Path) -> None:
 
 
 def _layers(shape: ModelShape) -> list[dict[str, str]]:
-    pairs = ((shape.activations * shape.layers), (shape.attentions * shape.layers))
     return [
         {"activation": activation, "attention": attention}
-        for activation, attention in list(zip(*pairs, strict=False))[: shape.layers]
+        for activation, attention in shape.functions
     ]
 
 

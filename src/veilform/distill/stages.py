@@ -27,6 +27,9 @@ from veilform.distill.trainer import DistilTrainer, Weights
 
 BEST = "best.safetensors"
 DONE = "done.json"
+DECAY = 0.01
+MAX_NORM = 1.0
+REPORT_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,8 @@ def run_stage(
         "per_device_train_batch_size": settings.batch_size,
         "per_device_eval_batch_size": 2 * settings.batch_size,
         "warmup_steps": math.ceil(settings.warmup * steps),
-        "weight_decay": 0.01,
-        "max_grad_norm": 1.0,
+        "weight_decay": DECAY,
+        "max_grad_norm": MAX_NORM,
         "seed": settings.seed,
         "bf16": settings.bf16,
         "use_cpu": not torch.accelerator.is_available(),
@@ -107,7 +110,7 @@ def run_stage(
         "load_best_model_at_end": True,
         "metric_for_best_model": stage.by,
         "greater_is_better": stage.by != "loss",
-        "logging_steps": 50,
+        "logging_steps": REPORT_STEPS,
         "report_to": "none",
         "disable_tqdm": True,
         "remove_unused_columns": False,

@@ -87,6 +87,12 @@ class ModelShape:
         """By layer, or one for all."""
         return self.attention.split(",")
 
+    @property
+    def functions(self) -> list[tuple[str, str]]:
+        """Activation and attention of each layer."""
+        activations, attentions = self.activations * self.layers, self.attentions * self.layers
+        return list(zip(activations, attentions, strict=False))[: self.layers]
+
     def _by_layer(self) -> dict[str, list[str]]:
         lists = {"layer_hidden_acts": self.activations, "layer_softmax_acts": self.attentions}
         return {key: names for key, names in lists.items() if len(names) > 1}

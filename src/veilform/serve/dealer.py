@@ -195,7 +195,10 @@ class Dealer:
             pending = self._pending.pop(asked.stock, None)
         reason = ""
         if pending is None:
-            reason = "the dealer has no such stock: it was collected, or waited too long"
+            reason = (
+                "the dealer has no such stock: it was collected, it waited too long, or its "
+                "dealing broke off"
+            )
         elif pending.manifest != asked.manifest:
             reason = "the stock is for another manifest; client and server run different models"
         if pending is None or reason:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import Run
 from tests.plan.parallel.shared import amp_data, small_profile
 
-from veilform.cli import app
-from veilform.commands import console
 from veilform.errors import InputError
 from veilform.plan.parallel import Cluster, LayerProfile, Node, Strategy, predict
 
-Run = Callable[..., tuple[int, str, str]]
 CLUSTER = """
 nodes:
   - {device: fast, count: 2, inside_gbps: 100, between_gbps: 10, memory_gb: 16, copies: 2}
@@ -24,19 +21,6 @@ nodes:
     between_gbps: 40
     memory_gb: 12
 """
-
-
-@pytest.fixture
-def veilform(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The program in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        strings = [str(each) for each in arguments]
-        code = console.guarded(lambda: app(strings, standalone_mode=False, prog_name="veilform"))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

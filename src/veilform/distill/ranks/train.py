@@ -29,11 +29,15 @@ from veilform.distill.material import Material
 from veilform.distill.ranks import checkpoint
 from veilform.distill.ranks.inner import Seen
 from veilform.distill.ranks.program import Batch, Program
-from veilform.distill.stages import BEST, DONE, Settings, Stage
-
-DECAY = 0.01
-MAX_NORM = 1.0
-REPORT_STEPS = 50
+from veilform.distill.stages import (
+    BEST,
+    DECAY,
+    DONE,
+    MAX_NORM,
+    REPORT_STEPS,
+    Settings,
+    Stage,
+)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from veilform.approx import registry
 from veilform.approx.entry import Activation
-from veilform.models.bert.sides import Shape
+from veilform.models.bert.sides import ServerSide, Shape
 from veilform.models.text import bucket
 from veilform.plan.presets import ModelShape
 from veilform.plan.private.budget import Choice
@@ -33,9 +33,8 @@ class Where(NamedTuple):
     apart: bool = False
 
 
-def seconds(shape: ModelShape, where: Where) -> float:
-    """Online, of a random model of a shape."""
-    side = random_side(shape, where.length)
+def seconds(side: ServerSide, where: Where) -> float:
+    """Online, of a model."""
     program = side.program(Shape(where.batch, bucket(where.length)))
     steps = rehearse(program.abstract)
     return run_seconds(steps, where.machine, where.link, apart=where.apart).seconds
@@ -64,7 +63,10 @@ def choices(
     def layer(activation: str, attention: str) -> tuple[float, float]:
         progress(f"counting a layer with {activation} and {attention}")
         mixed = alone.with_functions(activation, attention)
-        one, two = seconds(mixed, where), seconds(mixed.with_layers(2), where)
+        one, two = (
+            seconds(random_side(mixed.with_layers(layers), where.length), where)
+            for layers in (1, 2)
+        )
         return one, two - one
 
     one, least = layer("quad", "2quad")
@@ -80,8 +82,4 @@ def choices(
                 took = least + extra[activation] + extra[attention]
                 yield Choice(activation, attention, took, moved)
 
-    own = [
-        (shape.activations[i % len(shape.activations)], shape.attentions[i % len(shape.attentions)])
-        for i in range(shape.layers)
-    ]
-    return one - least, [list(of_layer(each)) for each in own]
+    return one - least, [list(of_layer(own)) for own in shape.functions]

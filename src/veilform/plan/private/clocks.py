@@ -42,7 +42,6 @@ class _Clock:
         # So many bytes have arrived when, and what was done before.
         self.sent: list[tuple[int, float, list[float]]] = []
         self.cursor = 0
-        self.began: dict[str, float] = {}
         self.spent: dict[str, float] = {}
         self.computed: dict[str, float] = {}
         self.path = [0.0] * (1 + len(KINDS))

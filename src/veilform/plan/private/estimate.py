@@ -35,12 +35,6 @@ class Estimate:
     report: Report
     dollars: Dollars
 
-    @property
-    def moved_bytes(self) -> int:
-        """Between all three parties, online and offline."""
-        total = self.report.trace.total
-        return self.report.up_bytes + self.report.down_bytes + total.offline_bytes
-
     def by_operation(self) -> list[tuple[str, float, float, Cost]]:
         """Each operation's computing, waiting and cost; the slowest first."""
         costs = {name: cost for name, _, cost in self.report.by_operation()}

@@ -115,11 +115,16 @@ def fit(rows: Sequence[Measured], name: str, offline: Mapping[str, float] | None
         raise InputError(f"{len(rows)} measurements are too few for {len(KINDS) + 2} rates")
     table = np.array([row.counts for row in rows], np.float64)
     seconds = np.array([row.seconds for row in rows])
-    rates = least_squares(table / seconds[:, None], np.ones(len(rows)))
+    rates = relative_rates(table, seconds)
     error = float(np.abs(table @ rates / seconds - 1).mean())
     start, step, *units = (float(rate) for rate in rates)
     unit = dict(zip(KINDS, units, strict=True))
     return Machine(name, start, step, unit, dict(offline or {}), error)
+
+
+def relative_rates(counts: Real, seconds: Real) -> Real:
+    """The rates, none negative, of the least errors of ``counts`` times them, over ``seconds``."""
+    return least_squares(counts / seconds[:, None], np.ones(len(seconds)))
 
 
 def least_squares(a: Real, b: Real) -> Real:

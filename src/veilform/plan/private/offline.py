@@ -10,7 +10,7 @@ import numpy as np
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import Compare, Curve, Harmonics, Lookup
 from veilform.drive.trace import Trace
-from veilform.plan.private.machine import Machine, least_squares
+from veilform.plan.private.machine import Machine, relative_rates
 from veilform.roles import CLIENT, SERVER
 from veilform.transport.links import Link
 
@@ -24,12 +24,10 @@ def work(manifest: Manifest, trace: Trace) -> dict[str, int]:
     levels = harmonics = words = 0
     for spec in manifest.specs:
         words += sum(math.prod(f.shape) for role in (CLIENT, SERVER) for f in spec.fields(role))
-        if isinstance(spec, Lookup):
+        if isinstance(spec, Lookup | Compare):
             levels += spec.count * spec.bits
         elif isinstance(spec, Curve):
             levels += spec.count * (spec.width - spec.low)
-        elif isinstance(spec, Compare):
-            levels += spec.count * spec.bits
         elif isinstance(spec, Harmonics):
             harmonics += math.prod(spec.shape) * len(spec.orders)
     return {
@@ -46,7 +44,7 @@ def fit(rows: Sequence[tuple[Mapping[str, int], float]]) -> dict[str, float]:
     """Rates, none negative, that fit relative to the seconds of each row's work."""
     table = np.array([[counted[kind] for kind in KINDS] for counted, _ in rows], np.float64)
     seconds = np.array([s for _, s in rows])
-    rates = least_squares(table / seconds[:, None], np.ones(len(rows)))
+    rates = relative_rates(table, seconds)
     return {kind: float(rate) for kind, rate in zip(KINDS, rates, strict=True)}
 
 

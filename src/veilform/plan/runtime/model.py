@@ -93,7 +93,7 @@ class RuntimeModel:
             raise InputError("an estimate needs at least one prompt token and one output token")
         first = self._first(prompt_tokens, extrapolate)
         steps = output_tokens - 1
-        contexts = steps * prompt_tokens + steps * (steps + 1) / 2
+        contexts = float(timings.context_sum(prompt_tokens, output_tokens))
         return (self.overhead or 0.0) + first + self.beta * steps + self.gamma * contexts
 
     def _first(self, prompt_tokens: int, extrapolate: bool) -> float:

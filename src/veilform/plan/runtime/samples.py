@@ -6,7 +6,7 @@ import csv
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +44,12 @@ class Table(NamedTuple):
         return context_sum(self.prompt, self.output)
 
 
-def context_sum(
-    prompt: npt.NDArray[np.int64], output: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Step j of ``output - 1`` reads the keys and values of ``prompt + j`` tokens: their sum."""
-    steps = output.astype(np.float64) - 1
+def context_sum(prompt: Any, output: Any) -> Any:
+    """Step j of ``output - 1`` reads the keys and values of ``prompt + j`` tokens: their sum.
+
+    Takes whole numbers, or arrays of them.
+    """
+    steps = output - 1.0
     return steps * prompt + steps * (steps + 1) / 2
 
 
