@@ -369,7 +369,7 @@ def test_a_folder_of_another_model(
 ) -> None:
     assert veilform("export", other_tiny, tmp_path / "public")[0] == 0
     told = veilform("classify", tmp_path / "public", *remote[1:], "--text", "good")
-    assert "the client's model is not the one served here" in complaint(told, 8)
+    assert "the client's model is not one that is served here" in complaint(told, 8)
     scales = tmp_path / "public" / "scales.json"
     for content in ("", "{}", '{"private_embedding": false, "lengths": []}', "\xff"):
         scales.write_text(content, encoding="latin-1")

@@ -5,6 +5,9 @@
     │   ├── ModelError          a folder is no checkpoint, or the model cannot be served
     │   └── RangeError          a value left its calibrated range: there is no answer
     ├── StockError              correlated randomness is missing, used up, or for something else
+    │   └── StockLow            none is ready yet: try again a little later
+    ├── Overloaded              there is too much to do already; nothing was begun
+    ├── DeadlineExceeded        there was no answer in the time that the caller gave
     ├── ConnectionFailed        a peer cannot be reached, or went away
     │   └── AuthenticationError a certificate is foreign, expired, or of the wrong role
     └── ProtocolError           a peer sent something the protocol does not allow here
@@ -45,6 +48,28 @@ class StockError(VeilformError):
     exit_code = 5
 
 
+class StockLow(StockError):
+    """No stock is ready. Attribute ``retry_s``: seconds after which to try again."""
+
+    exit_code = 9
+
+    def __init__(self, message: str, retry_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
+
+
+class Overloaded(VeilformError):
+    """There is too much to do already; nothing was begun, and no stock was used."""
+
+    exit_code = 10
+
+
+class DeadlineExceeded(VeilformError):
+    """There was no answer in the time that the caller gave."""
+
+    exit_code = 11
+
+
 class ConnectionFailed(VeilformError):
     """A peer cannot be reached, or went away in the middle."""
 
@@ -65,8 +90,8 @@ class ProtocolError(VeilformError):
 
 def of_exit_code(code: int) -> type[VeilformError]:
     """The error for which the command line returns ``code``: what a child process failed with."""
-    known = (InputError, ModelError, RangeError, StockError, ConnectionFailed)
-    for kind in (*known, AuthenticationError, ProtocolError):
+    known = (InputError, ModelError, RangeError, StockError, StockLow, Overloaded)
+    for kind in (*known, DeadlineExceeded, ConnectionFailed, AuthenticationError, ProtocolError):
         if kind.exit_code == code:
             return kind
     return VeilformError

@@ -13,6 +13,7 @@ from veilform.models.bert.sides import ClientSide, ServerSide
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.serve.client import Client
 from veilform.serve.dealer import Dealer
+from veilform.serve.served import Models
 from veilform.serve.server import Server
 from veilform.serve.service import Service
 from veilform.transport import (
@@ -42,12 +43,18 @@ class Deployment:
         self.dealer_service = self.dealer.service(self._dealer_listener)
         self._start(self.dealer_service)
         self.server = Server(
-            side, StockStore(self.server_folder, SERVER), lambda: self.to_dealer(SERVER)
+            Models([side]), StockStore(self.server_folder, SERVER), lambda: self.to_dealer(SERVER)
         )
         self.server.register()
         self._server_listener = Listener("127.0.0.1", 0, identities[SERVER], settings=QUICK)
         self.server_service = self.server.service(self._server_listener)
         self._start(self.server_service)
+
+    @property
+    def side(self) -> ServerSide:
+        """Of the one model that is served."""
+        (served,) = self.server._models
+        return served.side
 
     def to_dealer(self, role: Role = CLIENT) -> Channel:
         port = self._dealer_listener.port

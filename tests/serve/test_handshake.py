@@ -53,7 +53,7 @@ def serves_others(deployment: Deployment, batch: TokenBatch) -> None:
 
 def greeted(deployment: Deployment, protocol: int = say.PROTOCOL, model: str = "") -> Channel:
     channel = deployment.to_server()
-    channel.send_control(say.Hello(protocol, model or deployment.server._side.model))
+    channel.send_control(say.Hello(protocol, model or deployment.side.model))
     return channel
 
 
@@ -63,7 +63,9 @@ def test_another_protocol_version(
     with greeted(deployment, protocol=1) as channel:
         with pytest.raises(ProtocolError) as error:
             channel.receive_control(say.Welcome)
-        assert "speaks protocol 1, the server 2; install the same release" in one_line(error.value)
+        assert f"protocol 1, the server {say.PROTOCOL}; install the same release" in one_line(
+            error.value
+        )
     assert "speaks protocol 1" in told(caplog)
     serves_others(deployment, batch)
 
@@ -71,7 +73,7 @@ def test_another_protocol_version(
 def test_another_protocol_version_at_the_dealer(deployment: Deployment) -> None:
     with deployment.to_dealer() as channel:
         channel.send_control(say.Order(1, b""))
-        with pytest.raises(ProtocolError, match="speaks protocol 1, this program 2"):
+        with pytest.raises(ProtocolError, match=f"speaks protocol 1, this program {say.PROTOCOL}"):
             channel.receive_control(say.Dealt)
 
 
@@ -85,8 +87,8 @@ def test_a_folder_exported_from_another_model(
     publish(ServerSide(other_tiny), tmp_path / "public")
     with pytest.raises(ProtocolError) as error:
         deployment.client(tmp_path / "public")
-    assert "model is not the one served here" in one_line(error.value)
-    assert "model is not the one served here" in told(caplog)
+    assert "model is not one that is served here" in one_line(error.value)
+    assert "model is not one that is served here" in told(caplog)
     serves_others(deployment, batch)
 
 
@@ -156,9 +158,15 @@ Change = Callable[[say.Begin], say.Begin]
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda b: say.Begin(1, b.model, b.manifest, b.stock), "speaks protocol 1"),
-        (lambda b: say.Begin(2, OTHER_DIGEST, b.manifest, b.stock), "not the one served here"),
-        (lambda b: say.Begin(2, b.model, OTHER_DIGEST, b.stock), "derive different manifests"),
+        (lambda b: say.Begin(1, b.model, b.manifest, b.stock, 0), "speaks protocol 1"),
+        (
+            lambda b: say.Begin(say.PROTOCOL, OTHER_DIGEST, b.manifest, b.stock, 0),
+            "for another model",
+        ),
+        (
+            lambda b: say.Begin(say.PROTOCOL, b.model, OTHER_DIGEST, b.stock, 0),
+            "derive different manifests",
+        ),
     ],
 )
 def test_a_begin_that_does_not_match_its_offer(
@@ -170,8 +178,8 @@ def test_a_begin_that_does_not_match_its_offer(
 ) -> None:
     client, channel, stock, manifest = prepared(deployment, batch)
     with client:
-        model = deployment.server._side.model
-        channel.send_control(change(say.Begin(say.PROTOCOL, model, manifest, stock)))
+        model = deployment.side.model
+        channel.send_control(change(say.Begin(say.PROTOCOL, model, manifest, stock, 0)))
         with pytest.raises(ProtocolError, match=why) as error:
             channel.receive_control(say.Begun)
         one_line(error.value)
@@ -185,7 +193,7 @@ def test_a_begin_that_does_not_match_its_offer(
 def test_a_stock_offered_on_another_connection(deployment: Deployment, batch: TokenBatch) -> None:
     """Whoever learns a stock's name can burn it, not use it."""
     client, _, stock, manifest = prepared(deployment, batch)
-    begin = say.Begin(say.PROTOCOL, deployment.server._side.model, manifest, stock)
+    begin = say.Begin(say.PROTOCOL, deployment.side.model, manifest, stock, 0)
     with client:
         with greeted(deployment) as thief:
             thief.receive_control(say.Welcome)
@@ -202,8 +210,8 @@ def test_a_stock_begun_twice(deployment: Deployment, batch: TokenBatch) -> None:
     client, channel, stock, manifest = prepared(deployment, batch)
     with client:
         client.infer(batch)
-        model = deployment.server._side.model
-        channel.send_control(say.Begin(say.PROTOCOL, model, manifest, stock))
+        model = deployment.side.model
+        channel.send_control(say.Begin(say.PROTOCOL, model, manifest, stock, 0))
         with pytest.raises(ProtocolError, match="was used already"):
             channel.receive_control(say.Begun)
 

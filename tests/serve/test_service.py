@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from pathlib import Path
@@ -181,7 +182,7 @@ def test_an_unforeseen_error_tells_its_place_and_no_content(
         raise ZeroDivisionError("the secret is 4711")
 
     with deployment.client() as client:
-        monkeypatch.setattr(deployment.server._side, "program", fail)
+        monkeypatch.setattr(deployment.side, "program", fail)
         with pytest.raises(ProtocolError, match="its operator finds more in its log") as error:
             client.infer(batch)
         monkeypatch.undo()
@@ -257,8 +258,12 @@ def test_a_client_interrupted_when_its_stock_came(
 def test_a_stock_that_the_client_cannot_claim_is_burnt(
     deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.EIO, "input/output error")
+    genuine = os.link
+
+    def fail(old: Path, new: Path) -> None:
+        if old.parent == deployment.client_folder:
+            raise OSError(errno.EIO, "input/output error")
+        genuine(old, new)
 
     with deployment.client() as client:
         client.prepare(Shape(*batch.ids.shape))

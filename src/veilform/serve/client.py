@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from veilform.correlation.weights import CommonParts
 from veilform.drive import network
 from veilform.errors import (
     ConnectionFailed,
+    Overloaded,
     ProtocolError,
     RangeError,
     StockError,
@@ -35,8 +37,13 @@ from veilform.serve import messages as say
 from veilform.serve.beside import beside
 from veilform.serve.segments import DEALING_S, receive_segments
 from veilform.transport import Channel, Kind, PeerError, Traffic
+from veilform.transport.control import printable
 
 Logits = npt.NDArray[np.float64]
+
+PATIENCE_S = 60.0
+ANSWER_S = 30.0
+"""On top of the patience: for the server to mark its stock used, and say so."""
 
 
 class InferenceCost(NamedTuple):
@@ -149,10 +156,16 @@ class Client(Closing):
         if stored.stock != dealt.stock:
             raise ProtocolError("the server stored another stock than it was offered")
 
-    def infer(self, batch: TokenBatch) -> tuple[Logits, InferenceCost]:
+    def infer(
+        self, batch: TokenBatch, patience_s: float = PATIENCE_S
+    ) -> tuple[Logits, InferenceCost]:
         """Logits (texts, labels) of padded texts; takes a prepared stock, or has one dealt.
 
+        Args:
+            patience_s: how long the server may let it wait for a turn.
+
         Raises:
+            Overloaded: there was no turn; the stock is kept for the next time.
             RangeError: a value left its calibrated range, so there is no answer.
             ConnectionFailed, ProtocolError, StockError: the run broke off; its stock is burnt.
         """
@@ -161,17 +174,13 @@ class Client(Closing):
         inputs = self.side.inputs(batch)
         if not self._ready.get(shape):
             self.prepare(shape)
-        prepared = self._ready[shape].popleft()
+        prepared = self._ready[shape][0]
         before, start = self._server.counters.snapshot(), time.perf_counter()
-        with self._store.burning(prepared.stock):
-            stock = self._store.claim(prepared.stock, prepared.manifest)
         with self._telling_server():
-            self._server.send_control(
-                say.Begin(say.PROTOCOL, self.side.model, prepared.manifest.digest, prepared.stock)
-            )
-            begun = self._server.receive_control(say.Begun)
-            if begun.stock != prepared.stock:
-                raise ProtocolError("the server began with another stock")
+            self._await_turn(prepared, patience_s)
+            self._ready[shape].popleft()
+            with self._store.burning(prepared.stock):
+                stock = self._store.claim(prepared.stock, prepared.manifest)
             program = self.side.program(shape).client(inputs)
             me = Party(CLIENT)
             with stock.ahead():
@@ -184,6 +193,29 @@ class Client(Closing):
             )
         moved = self._server.counters.snapshot() - before
         return fixed.decode(answer.logits, LOGIT), _cost(moved, prepared, seconds, operations)
+
+    def _await_turn(self, prepared: _Prepared, patience_s: float) -> None:
+        """Has the server begin. Its part of the stock is used from then on, this side's is not.
+
+        Raises:
+            Overloaded: there is no turn. The stock stays fresh on both sides.
+        """
+        patience_ms = min(math.ceil(1000 * patience_s), say.MOST_PATIENCE_MS)
+        self._server.send_control(
+            say.Begin(
+                say.PROTOCOL,
+                self.side.model,
+                prepared.manifest.digest,
+                prepared.stock,
+                patience_ms,
+            )
+        )
+        timeout_s = ANSWER_S + patience_s
+        begun = self._server.receive_control(say.Begun, say.Busy, timeout_s=timeout_s)
+        if begun.stock != prepared.stock:
+            raise ProtocolError("the server began with another stock")
+        if isinstance(begun, say.Busy):
+            raise Overloaded(f"the server is busy: {printable(begun.reason)}")
 
     def close(self) -> None:
         """Ends both connections, and burns what was prepared and not used."""
@@ -200,7 +232,7 @@ class Client(Closing):
         """Tells the server why this side stops, unless that is the server's own word."""
         try:
             yield
-        except ConnectionFailed:
+        except (ConnectionFailed, Overloaded):
             raise
         except VeilformError as error:
             if not isinstance(error, PeerError):

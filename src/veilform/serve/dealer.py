@@ -24,6 +24,7 @@ from veilform.serve import messages as say
 from veilform.serve.pending import Pending
 from veilform.serve.segments import send_segments
 from veilform.serve.service import IDLE_S, Service
+from veilform.serve.work import Work
 from veilform.transport import Channel, Listener
 
 log = logging.getLogger("veilform")
@@ -55,11 +56,12 @@ class Dealer:
         self._weights: dict[str, _Weights] = {}
         self._pending: dict[str, Pending] = {}
         self._in_work = 0
+        self._work = Work()
         self._lock = threading.Lock()
 
     def service(self, listener: Listener) -> Service:
         """This dealer behind a listener."""
-        return Service(listener, (CLIENT, SERVER), self.serve)
+        return Service(listener, (CLIENT, SERVER), self.serve, self._work)
 
     def serve(self, channel: Channel, role: Role) -> None:
         """One party's requests, until it leaves."""
@@ -68,23 +70,30 @@ class Dealer:
                 order = channel.receive_control(
                     say.Order, limit=say.MOST_MANIFEST_BYTES, timeout_s=IDLE_S
                 )
-                _check_protocol(order.protocol)
-                self._deal(channel, Manifest.decode(order.manifest))
-                continue
-            asked = channel.receive_control(
-                say.Register,
-                say.Collect,
-                say.Probe,
-                limit=say.MOST_MANIFEST_BYTES,
-                timeout_s=IDLE_S,
-            )
-            _check_protocol(asked.protocol)
-            if isinstance(asked, say.Register):
-                self._register(channel, asked)
-            elif isinstance(asked, say.Collect):
-                self._hand_out(channel, asked)
+                with self._work.on(channel):
+                    _check_protocol(order.protocol)
+                    self._deal(channel, Manifest.decode(order.manifest))
             else:
-                channel.send_control(say.Probed(self._knows(asked.weights)))
+                asked = channel.receive_control(
+                    say.Register,
+                    say.Collect,
+                    say.Probe,
+                    limit=say.MOST_MANIFEST_BYTES,
+                    timeout_s=IDLE_S,
+                )
+                with self._work.on(channel):
+                    self._serve_server(channel, asked)
+
+    def _serve_server(
+        self, channel: Channel, asked: say.Register | say.Collect | say.Probe
+    ) -> None:
+        _check_protocol(asked.protocol)
+        if isinstance(asked, say.Register):
+            self._register(channel, asked)
+        elif isinstance(asked, say.Collect):
+            self._hand_out(channel, asked)
+        else:
+            channel.send_control(say.Probed(self._knows(asked.weights)))
 
     def _register(self, channel: Channel, asked: say.Register) -> None:
         total = split.dealer_bytes(asked.shapes)

@@ -31,18 +31,13 @@ class Dealers:
 
     Args:
         connect: opens a channel.
-        greet: makes a new channel usable; called with whether it is the first.
     """
 
-    def __init__(
-        self, connect: Callable[[], Channel], greet: Callable[[Channel, bool], None]
-    ) -> None:
-        self._connect, self._greet = connect, greet
+    def __init__(self, connect: Callable[[], Channel]) -> None:
+        self._connect = connect
         self._lock = threading.Lock()
-        self._greeting = threading.Lock()
         self._idle: Channel | None = None
         self._open: set[Channel] = set()
-        self._first = True
         self._closed = False
 
     def ask(self, act: Callable[[Channel], T]) -> Answered[T]:
@@ -111,15 +106,9 @@ class Dealers:
         with self._lock:
             self._open.add(channel)
             closed = self._closed
-        try:
-            if closed:
-                raise ConnectionFailed("this server is being closed")
-            with self._greeting:  # what a new dealer needs goes to it once
-                self._greet(channel, self._first)
-                self._first = False
-        except BaseException:
+        if closed:
             self.drop(channel)
-            raise
+            raise ConnectionFailed("this server is being closed")
         return channel
 
 

@@ -9,12 +9,14 @@ import msgspec
 from veilform.correlation.store import StockId
 from veilform.transport.control import Control
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of everything that crosses a channel: control messages, protocols, frames."""
 MOST_MANIFEST_BYTES = 16 << 20
 MOST_WEIGHT_BYTES = 8 << 30
 MOST_DEALT_BYTES = 8 << 30
 """The largest stock, dealt part or corrections, of one run."""
+
+MOST_PATIENCE_MS = 3_600_000
 
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 WeightsId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
@@ -57,12 +59,23 @@ class Stored(Control, frozen=True):
 
 
 class Begin(Control, frozen=True):
-    """Client to server: run with this stock. All that binds the run is said again and compared."""
+    """Client to server: run with this stock. All that binds the run is said again and compared.
+
+    The server may let it wait for a turn as long as the patience lasts.
+    """
 
     protocol: int
     model: Digest
     manifest: Digest
     stock: StockId
+    patience_ms: Annotated[int, msgspec.Meta(ge=0, le=MOST_PATIENCE_MS)]
+
+
+class Busy(Control, frozen=True):
+    """Server to client, instead of Begun: there is no turn. The stock stays as it was."""
+
+    stock: StockId
+    reason: Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class Begun(Control, frozen=True):

@@ -6,22 +6,24 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.stock import Stock
 from veilform.correlation.stockfile import Incoming
 from veilform.correlation.store import StockStore
-from veilform.correlation.weights import dealer_bytes
 from veilform.drive import network
-from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockError
-from veilform.models.bert.sides import ServerSide, Shape, fresh_weights
+from veilform.errors import ConnectionFailed, InputError, Overloaded, ProtocolError, StockError
+from veilform.models.bert.sides import ServerSide, Shape
 from veilform.roles import CLIENT, Role
 from veilform.serve import messages as say
 from veilform.serve.beside import beside
 from veilform.serve.dealers import Dealers, translated
-from veilform.serve.segments import DEALING_S, receive_segments
+from veilform.serve.segments import receive_segments
+from veilform.serve.served import Models, Served
 from veilform.serve.service import IDLE_S, Service
+from veilform.serve.turns import Turns
+from veilform.serve.work import Work
 from veilform.transport import Channel, Listener, PeerError
 from veilform.transport.control import printable
 
@@ -34,32 +36,55 @@ MOST_HELD_BYTES = 16 << 30
 """Of all clients' stocks that come in, to the disk, or are in use, in memory."""
 
 
+MOST_AT_ONCE = 8
+"""Runs online at a time, of all clients."""
+MOST_WAITING = 256
+"""Runs that wait for a turn."""
+
+
 class Server:
-    """Serves one model to clients, with stocks from one dealer.
+    """Serves models to clients, with stocks from one dealer.
 
     Args:
+        models: what is offered; may be exchanged while the server runs.
         connect_dealer: opens a channel to the dealer; called again when one is lost.
     """
 
     def __init__(
-        self, side: ServerSide, store: StockStore, connect_dealer: Callable[[], Channel]
+        self, models: Models, store: StockStore, connect_dealer: Callable[[], Channel]
     ) -> None:
-        self._side = side
+        self._models = models
         self._store = store
-        self._dealers = Dealers(connect_dealer, self._greet)
+        self._dealers = Dealers(connect_dealer)
+        self._turns = Turns(MOST_AT_ONCE, MOST_WAITING)
+        self._work = Work()
         self._held = 0
         self._held_lock = threading.Lock()
         store.burn_leftovers()
-        # One set of masked weights a process: their common part goes to every client.
-        self._weights, self._seed = fresh_weights()
 
     def service(self, listener: Listener) -> Service:
         """This server behind a listener."""
-        return Service(listener, (CLIENT,), self.serve)
+        return Service(listener, (CLIENT,), self.serve, self._work)
 
     def register(self) -> None:
         """Gives the dealer the masked weights. Needed once, before any client comes."""
-        self._dealers.release(self._dealers.ask(lambda dealer: None).channel)
+        for served in self._models:
+            self._dealers.release(self._dealers.ask(served.see_to).channel)
+
+    def offer(self, sides: Sequence[ServerSide]) -> None:
+        """Offers these models from now on; those that stay the same keep their masked weights.
+
+        Clients that are connected go on with the model that they came for.
+
+        Raises:
+            InputError: a model is given twice, or is too large.
+            ConnectionFailed, ProtocolError: the dealer does not take one. Nothing has changed.
+        """
+        known = {served.side.model: served for served in self._models}
+        now = [_same_or_new(known.get(side.model), side) for side in sides]
+        for served in now:
+            self._dealers.release(self._dealers.ask(served.see_to).channel)
+        self._models.offer(now)
 
     def close(self) -> None:
         """Closes the connections to the dealer, whoever waits for it."""
@@ -68,33 +93,35 @@ class Server:
     def serve(self, channel: Channel, role: Role) -> None:
         """One client's requests, until it leaves."""
         hello = channel.receive_control(say.Hello)
-        self._check(hello.protocol, hello.model)
+        _check(hello.protocol)
+        served = self._models.of(hello.model)
         # A dealer that was restarted in between gets the weights again.
-        self._dealers.release(self._dealers.ask(self._probe).channel)
-        channel.send_control(say.Welcome(say.PROTOCOL, self._weights, self._seed))
+        self._dealers.release(self._dealers.ask(served.see_to).channel)
+        channel.send_control(say.Welcome(say.PROTOCOL, served.weights, served.seed))
         shapes: dict[str, Shape] = {}
         try:
             while True:
                 asked = channel.receive_control(say.Offer, say.Begin, timeout_s=IDLE_S)
-                if isinstance(asked, say.Offer):
-                    shapes[asked.stock] = self._take_in(channel, asked, len(shapes))
-                else:
-                    self._run(channel, asked, shapes)
+                with self._work.on(channel):
+                    if isinstance(asked, say.Offer):
+                        shapes[asked.stock] = self._take_in(channel, served, asked, len(shapes))
+                    else:
+                        self._begin(channel, served, asked, shapes)
         finally:
             # What a client leaves unused nobody else can use.
             for stock in shapes:
                 with contextlib.suppress(StockError):
                     self._store.discard(stock)
 
-    def _take_in(self, channel: Channel, offer: say.Offer, waiting: int) -> Shape:
+    def _take_in(self, channel: Channel, served: Served, offer: say.Offer, waiting: int) -> Shape:
         """Collects the server's part of a stock while the client's corrections come in."""
         if offer.batch > MOST_BATCH:
             raise InputError(f"a batch of {offer.batch} texts is over the limit of {MOST_BATCH}")
         if waiting >= MOST_OFFERED:
             raise StockError(f"{waiting} stocks of this client wait already; use them first")
         shape = Shape(offer.batch, offer.length)
-        manifest = self._manifest(shape, offer.manifest)
-        collected = self._dealers.ask(lambda dealer: self._collect(dealer, offer))
+        manifest = served.manifest(shape, offer.manifest)
+        collected = self._dealers.ask(lambda dealer: _collect(dealer, offer))
         dealer, seed = collected.channel, collected.answer
         # The client knows of it once it is told, and no one burns it before.
         with self._store.burning(offer.stock):
@@ -116,34 +143,35 @@ class Server:
             channel.send_control(say.Stored(offer.stock))
         return shape
 
-    def _run(self, channel: Channel, begin: say.Begin, shapes: dict[str, Shape]) -> None:
-        shape = shapes.pop(begin.stock, None)
+    def _begin(
+        self, channel: Channel, served: Served, begin: say.Begin, shapes: dict[str, Shape]
+    ) -> None:
+        """Runs when there is a turn; otherwise says so, and the stock stays as it is."""
+        with contextlib.ExitStack() as turn:
+            try:
+                turn.enter_context(self._turns.turn(channel, begin.patience_ms / 1000))
+            except Overloaded as error:
+                channel.send_control(say.Busy(begin.stock, str(error)))
+                return
+            self._run(channel, served, begin, shapes.pop(begin.stock, None))
+
+    def _run(self, channel: Channel, served: Served, begin: say.Begin, shape: Shape | None) -> None:
         try:
-            self._check(begin.protocol, begin.model)
+            _check(begin.protocol)
+            if begin.model != served.side.model:
+                raise ProtocolError("this connection is for another model")
             if shape is None:
                 raise ProtocolError(
                     f"stock {begin.stock} was not offered on this connection, or was used already"
                 )
-            manifest = self._manifest(shape, begin.manifest)
+            manifest = served.manifest(shape, begin.manifest)
             with self._holding(manifest):
                 with _own_disk():
                     stock = self._store.claim(begin.stock, manifest)
-                self._answer(channel, begin, shape, stock)
+                _answer(channel, served.side, begin, shape, stock)
         except BaseException:
             self._store.discard(begin.stock)
             raise
-
-    def _answer(self, channel: Channel, begin: say.Begin, shape: Shape, stock: Stock) -> None:
-        program = self._side.program(shape)
-        weights = self._side.server_weights(shape.length)
-        channel.send_control(say.Begun(begin.stock))
-        start = time.perf_counter()
-        with stock.ahead():
-            network.run(program.server(weights), stock, channel)
-        seconds = time.perf_counter() - start
-        log.info(
-            "answered %d text(s) padded to %d tokens in %.2f s", shape.batch, shape.length, seconds
-        )
 
     @contextlib.contextmanager
     def _holding(self, manifest: Manifest) -> Iterator[None]:
@@ -165,62 +193,45 @@ class Server:
             with self._held_lock:
                 self._held -= size
 
-    def _check(self, protocol: int, model: str) -> None:
-        if protocol != say.PROTOCOL:
-            raise ProtocolError(
-                f"the client speaks protocol {protocol}, the server {say.PROTOCOL}; "
-                "install the same release"
-            )
-        if model != self._side.model:
-            raise ProtocolError(
-                "the client's model is not the one served here; get the client's folder from this "
-                "server's operator (veilform export)"
-            )
 
-    def _manifest(self, shape: Shape, digest: str) -> Manifest:
-        manifest = self._side.manifest(shape, self._weights)
-        if manifest.digest != digest:
-            raise ProtocolError(
-                "client and server derive different manifests; install the same release on both "
-                "sides, and export the client's folder again"
-            )
-        return manifest
-
-    def _collect(self, dealer: Channel, offer: say.Offer) -> bytes:
-        """Asks for a stock: the server's seed, after which its dealt bytes come in segments."""
-        dealer.send_control(say.Collect(say.PROTOCOL, offer.stock, offer.manifest))
-        dealt = dealer.receive_control(say.Dealt, say.Refused)
-        if dealt.stock != offer.stock:
-            raise ProtocolError("the dealer handed out another stock than it was asked for")
-        if isinstance(dealt, say.Refused):
-            raise StockError(printable(dealt.reason))
-        return dealt.seed
-
-    def _greet(self, dealer: Channel, first: bool) -> None:
-        """Sees to it that the dealer has the masked weights."""
-        if first:
-            self._register(dealer)
-        else:
-            self._probe(dealer)
-
-    def _probe(self, dealer: Channel) -> None:
-        dealer.send_control(say.Probe(say.PROTOCOL, self._weights))
-        if not dealer.receive_control(say.Probed).known:
-            self._register(dealer)
-
-    def _register(self, dealer: Channel) -> None:
-        shapes = self._side.weight_shapes
-        total = dealer_bytes(shapes)
-        if total > say.MOST_WEIGHT_BYTES:
-            raise InputError(
-                f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}"
-            )
-        dealer.send_control(
-            say.Register(say.PROTOCOL, self._weights, shapes), limit=say.MOST_MANIFEST_BYTES
+def _check(protocol: int) -> None:
+    if protocol != say.PROTOCOL:
+        raise ProtocolError(
+            f"the client speaks protocol {protocol}, the server {say.PROTOCOL}; "
+            "install the same release"
         )
-        for masked in self._side.masked(self._seed):
-            dealer.send_bulk([memoryview(masked).cast("B")], masked.nbytes)
-        dealer.receive_control(say.Registered, timeout_s=DEALING_S)
+
+
+def _same_or_new(known: Served | None, side: ServerSide) -> Served:
+    if known is not None and known.side.scales == side.scales:
+        return known
+    return Served(side)
+
+
+def _answer(
+    channel: Channel, side: ServerSide, begin: say.Begin, shape: Shape, stock: Stock
+) -> None:
+    program = side.program(shape)
+    weights = side.server_weights(shape.length)
+    channel.send_control(say.Begun(begin.stock))
+    start = time.perf_counter()
+    with stock.ahead():
+        network.run(program.server(weights), stock, channel)
+    seconds = time.perf_counter() - start
+    log.info(
+        "answered %d text(s) padded to %d tokens in %.2f s", shape.batch, shape.length, seconds
+    )
+
+
+def _collect(dealer: Channel, offer: say.Offer) -> bytes:
+    """Asks for a stock: the server's seed, after which its dealt bytes come in segments."""
+    dealer.send_control(say.Collect(say.PROTOCOL, offer.stock, offer.manifest))
+    dealt = dealer.receive_control(say.Dealt, say.Refused)
+    if dealt.stock != offer.stock:
+        raise ProtocolError("the dealer handed out another stock than it was asked for")
+    if isinstance(dealt, say.Refused):
+        raise StockError(printable(dealt.reason))
+    return dealt.seed
 
 
 def _receive_dealt(dealer: Channel, stock: Incoming, manifest: Manifest) -> None:

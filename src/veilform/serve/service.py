@@ -12,11 +12,12 @@ from pathlib import Path
 
 from veilform.errors import VeilformError
 from veilform.roles import Role
+from veilform.serve.work import Work
 from veilform.transport import Channel, Listener, PeerError, PeerLeft
 
 log = logging.getLogger("veilform")
 
-MOST_CONNECTIONS = 16
+MOST_CONNECTIONS = 64
 """Of one role: idle clients do not keep the server from its dealer."""
 ENDING_S = 1.0
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -32,10 +33,12 @@ class Service:
         listener: Listener,
         expect: Collection[Role],
         serve: Callable[[Channel, Role], None],
+        work: Work | None = None,
     ) -> None:
         self._listener = listener
         self._expect = expect
         self._serve = serve
+        self._work = work or Work()
         self._channels: set[Channel] = set()
         self._threads: dict[threading.Thread, Role] = {}
         self._lock = threading.Lock()
@@ -80,12 +83,21 @@ class Service:
             thread.start()
             return True
 
-    def stop(self) -> None:
-        """Stops accepting and closes every connection. May be called again, from any thread."""
+    def stop(self, patience_s: float = 0.0) -> None:
+        """Stops accepting and closes every connection. May be called again, from any thread.
+
+        Args:
+            patience_s: how long connections with a request in work are let go on with it.
+        """
         with self._lock:
             self._stopping = True
             channels = list(self._channels)
         self._listener.close()
+        if patience_s:
+            for channel in channels:
+                if not self._work.is_on(channel):
+                    channel.close()
+            self._work.end(patience_s)
         for channel in channels:
             channel.close()
 
