@@ -283,7 +283,7 @@ def test_out_of_file_descriptors_does_not_spin(caplog: pytest.LogCaptureFixture)
         except OSError as error:
             raise ConnectionFailed("cannot accept a connection") from error
 
-    listener = SimpleNamespace(accept=accept, close=lambda: None)
+    listener = SimpleNamespace(accept=accept, close=lambda: None, role=SERVER)
     service = Service(listener, (CLIENT,), lambda *_: None)  # type: ignore[arg-type]
     thread = threading.Thread(target=service.run)
     thread.start()

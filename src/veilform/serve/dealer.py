@@ -18,8 +18,9 @@ from veilform.correlation.deal import Dealing
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.store import new_id
 from veilform.errors import ProtocolError, StockError
+from veilform.observe import Dealt, Observer, ignore, outcome_of
 from veilform.ring import Words
-from veilform.roles import CLIENT, SERVER, Role
+from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.serve import messages as say
 from veilform.serve.pending import Pending
 from veilform.serve.segments import send_segments
@@ -45,14 +46,15 @@ class _Weights:
 
 
 class Dealer:
-    """Serves clients and servers of one deployment.
+    """Serves clients and servers of one deployment, and tells ``tell`` of what it dealt.
 
     Masked weights, and what the parties have not collected yet, are in memory only and bounded; a
     stock is never held whole, but when it is small. No lock is held while dealing, or while a party
     is read from or written to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Observer = ignore) -> None:
+        self._tell = tell
         self._weights: dict[str, _Weights] = {}
         self._pending: dict[str, Pending] = {}
         self._in_work = 0
@@ -61,7 +63,7 @@ class Dealer:
 
     def service(self, listener: Listener) -> Service:
         """This dealer behind a listener."""
-        return Service(listener, (CLIENT, SERVER), self.serve, self._work)
+        return Service(listener, (CLIENT, SERVER), self.serve, self._work, self._tell)
 
     def serve(self, channel: Channel, role: Role) -> None:
         """One party's requests, until it leaves."""
@@ -175,8 +177,22 @@ class Dealer:
                 self._pending.pop(stock_id, None)
             known = isinstance(error, StockError)
             pending.give_up(str(error) if known else "the dealing of the stock broke off")
+            self._tell_of(stock_id, time.perf_counter() - start, 0, error)
             raise
-        log.info("stock dealt in %.2f s, %.1f MB", time.perf_counter() - start, size / 1e6)
+        seconds = time.perf_counter() - start
+        self._tell_of(stock_id, seconds, size, None)
+        log.info("stock dealt in %.2f s, %.1f MB", seconds, size / 1e6)
+
+    def _tell_of(self, stock: str, seconds: float, size: int, error: BaseException | None) -> None:
+        self._tell(
+            Dealt(
+                party=DEALER.value,
+                stock=stock,
+                outcome=outcome_of(error),
+                seconds=seconds,
+                dealt_bytes=size,
+            )
+        )
 
     def _weights_of(self, manifest: Manifest) -> Mapping[str, object]:
         """The masked weights that a manifest names, with the shapes that it names."""

@@ -15,13 +15,16 @@ from veilform.correlation.store import StockStore
 from veilform.drive import network
 from veilform.errors import ConnectionFailed, InputError, Overloaded, ProtocolError, StockError
 from veilform.models.bert.sides import ServerSide, Shape
-from veilform.roles import CLIENT, Role
+from veilform.observe import Observer, Waiting, ignore
+from veilform.roles import CLIENT, SERVER, Role
 from veilform.serve import messages as say
+from veilform.serve import told
 from veilform.serve.beside import beside
 from veilform.serve.dealers import Dealers, translated
 from veilform.serve.segments import receive_segments
 from veilform.serve.served import Models, Served
 from veilform.serve.service import IDLE_S, Service
+from veilform.serve.told import Named
 from veilform.serve.turns import Turns
 from veilform.serve.work import Work
 from veilform.transport import Channel, Listener, PeerError
@@ -48,11 +51,17 @@ class Server:
     Args:
         models: what is offered; may be exchanged while the server runs.
         connect_dealer: opens a channel to the dealer; called again when one is lost.
+        tell: is told of every run, every stock and every connection.
     """
 
     def __init__(
-        self, models: Models, store: StockStore, connect_dealer: Callable[[], Channel]
+        self,
+        models: Models,
+        store: StockStore,
+        connect_dealer: Callable[[], Channel],
+        tell: Observer = ignore,
     ) -> None:
+        self._tell = tell
         self._models = models
         self._store = store
         self._dealers = Dealers(connect_dealer)
@@ -64,7 +73,7 @@ class Server:
 
     def service(self, listener: Listener) -> Service:
         """This server behind a listener."""
-        return Service(listener, (CLIENT,), self.serve, self._work)
+        return Service(listener, (CLIENT,), self.serve, self._work, self._tell)
 
     def register(self) -> None:
         """Gives the dealer the masked weights. Needed once, before any client comes."""
@@ -121,6 +130,12 @@ class Server:
             raise StockError(f"{waiting} stocks of this client wait already; use them first")
         shape = Shape(offer.batch, offer.length)
         manifest = served.manifest(shape, offer.manifest)
+        named = Named(SERVER, served.side.model, shape, offer.stock)
+        with told.stocking(self._tell, named, channel):
+            self._collect_beside(channel, offer, manifest)
+        return shape
+
+    def _collect_beside(self, channel: Channel, offer: say.Offer, manifest: Manifest) -> None:
         collected = self._dealers.ask(lambda dealer: _collect(dealer, offer))
         dealer, seed = collected.channel, collected.answer
         # The client knows of it once it is told, and no one burns it before.
@@ -141,19 +156,31 @@ class Server:
                 raise
             self._dealers.release(dealer)
             channel.send_control(say.Stored(offer.stock))
-        return shape
 
     def _begin(
         self, channel: Channel, served: Served, begin: say.Begin, shapes: dict[str, Shape]
     ) -> None:
         """Runs when there is a turn; otherwise says so, and the stock stays as it is."""
-        with contextlib.ExitStack() as turn:
-            try:
-                turn.enter_context(self._turns.turn(channel, begin.patience_ms / 1000))
-            except Overloaded as error:
-                channel.send_control(say.Busy(begin.stock, str(error)))
-                return
-            self._run(channel, served, begin, shapes.pop(begin.stock, None))
+        shape = shapes.get(begin.stock)
+        named = Named(SERVER, served.side.model, shape or Shape(0, 0), begin.stock)
+        try:
+            with (
+                told.run(self._tell, named, channel) as watch,
+                self._turn(channel, begin.patience_ms / 1000),
+            ):
+                watch.begins()
+                shapes.pop(begin.stock, None)
+                self._run(channel, served, begin, shape)
+        except Overloaded as error:
+            channel.send_control(say.Busy(begin.stock, str(error)))
+
+    @contextlib.contextmanager
+    def _turn(self, channel: Channel, patience_s: float) -> Iterator[None]:
+        try:
+            with self._turns.turn(channel, patience_s):
+                yield
+        finally:
+            self._tell(Waiting(party=SERVER.value, count=self._turns.waiting))
 
     def _run(self, channel: Channel, served: Served, begin: say.Begin, shape: Shape | None) -> None:
         try:
@@ -180,7 +207,7 @@ class Server:
         Raises:
             StockError: there is none.
         """
-        size = manifest.dealt_bytes(Role.SERVER) + manifest.correction_bytes
+        size = manifest.dealt_bytes(SERVER) + manifest.correction_bytes
         with self._held_lock:
             if size > say.MOST_DEALT_BYTES:
                 raise StockError("a stock for this many texts is too large; use a smaller batch")
@@ -236,7 +263,7 @@ def _collect(dealer: Channel, offer: say.Offer) -> bytes:
 
 def _receive_dealt(dealer: Channel, stock: Incoming, manifest: Manifest) -> None:
     try:
-        receive_segments(dealer, stock.dealt, manifest.dealt_bytes(Role.SERVER))
+        receive_segments(dealer, stock.dealt, manifest.dealt_bytes(SERVER))
     except (PeerError, ConnectionFailed) as error:
         raise translated(error) from None
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from veilform.errors import VeilformError
+from veilform.observe import Connected, Observer, Refused, ignore
 from veilform.roles import Role
 from veilform.serve.work import Work
 from veilform.transport import Channel, Listener, PeerError, PeerLeft
@@ -34,11 +35,13 @@ class Service:
         expect: Collection[Role],
         serve: Callable[[Channel, Role], None],
         work: Work | None = None,
+        tell: Observer = ignore,
     ) -> None:
         self._listener = listener
         self._expect = expect
         self._serve = serve
         self._work = work or Work()
+        self._tell = tell
         self._channels: set[Channel] = set()
         self._threads: dict[threading.Thread, Role] = {}
         self._lock = threading.Lock()
@@ -56,6 +59,7 @@ class Service:
             except VeilformError as error:
                 if not self._stopping:
                     log.warning("a connection was refused: %s", error)
+                    self._tell(Refused(party=self._listener.role.value, why=type(error).__name__))
                     if getattr(error.__cause__, "errno", None) in _OUT_OF:
                         time.sleep(ENDING_S)  # rather than fail again at once
                 continue
@@ -81,7 +85,12 @@ class Service:
             self._threads[thread] = role
             self._channels.add(channel)
             thread.start()
+            self._tell_of(role)
             return True
+
+    def _tell_of(self, role: Role) -> None:
+        party, count = self._listener.role, sum(other is role for other in self._threads.values())
+        self._tell(Connected(party=party.value, role=role.value, count=count))
 
     def stop(self, patience_s: float = 0.0) -> None:
         """Stops accepting and closes every connection. May be called again, from any thread.
@@ -109,6 +118,7 @@ class Service:
             with self._lock:
                 self._channels.discard(channel)
                 self._threads.pop(threading.current_thread(), None)
+                self._tell_of(role)
 
     def _serve_until_left(self, channel: Channel, role: Role) -> None:
         try:

@@ -134,7 +134,7 @@ class Listener(Closing):
     ) -> None:
         if identity.role is Role.CLIENT:
             raise InputError("the client connects and never listens: use the server's identity")
-        self._role = identity.role
+        self.role = identity.role
         self._context = tls_context(identity, listening=True)
         self._handshake_timeout_s = handshake_timeout_s
         self._settings = settings
@@ -160,7 +160,7 @@ class Listener(Closing):
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"Listener({self._role.value} at {self.host}:{self.port})"
+        return f"Listener({self.role.value} at {self.host}:{self.port})"
 
     def accept(
         self, expect: Collection[Role], timeout_s: float | None = None
@@ -273,5 +273,5 @@ class Listener(Closing):
                 f"the {arrival.role.value} was refused: it is not expected here, "
                 "check which address it was given"
             )
-        channel.send_control(Greeting(self._role.value))
+        channel.send_control(Greeting(self.role.value))
         return channel, arrival.role
