@@ -44,6 +44,14 @@ class ScaleTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     private_embedding: bool
     lengths: tuple[Scales, ...]
 
+    @classmethod
+    def from_json(cls, content: bytes) -> ScaleTable:
+        """Raises ModelError if it is malformed."""
+        try:
+            return msgspec.json.decode(content, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ModelError(f"{SCALES} is malformed: {error}; export the folder again") from None
+
     def at(self, length: int) -> Scales:
         """The scales for texts padded to ``length``.
 
@@ -208,10 +216,7 @@ class ClientSide(Side):
         """
         public = PublicPart.load(folder)
         content = checkpoint.read_bytes(folder, SCALES, _MOST_SCALES_BYTES)
-        try:
-            scales = msgspec.json.decode(content, type=ScaleTable)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ModelError(f"{SCALES} in {folder} is malformed: {error}") from None
+        scales = ScaleTable.from_json(content)
         known = [s.length for s in scales.lengths]
         fit = all(len(s.layers) == public.config.num_hidden_layers for s in scales.lengths)
         if not known or not fit or known != list(public.encoder.lengths())[: len(known)]:

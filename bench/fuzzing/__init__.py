@@ -1,0 +1,1 @@
+"""Fuzzing: what strangers can send, and what files may hold, against every parser."""
