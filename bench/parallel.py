@@ -10,7 +10,6 @@ is ../shared/data beside the checkout. Search time is the median of five, in thi
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from shared import shared_data
 
 from veilform.bench import machine
 from veilform.plan.parallel import affine, search
@@ -28,13 +28,6 @@ from veilform.plan.parallel.timeline import draw
 
 RUNS = 5
 LAUNCHES_MS = (0, 0.5, 1, 1.5, 2, 3)
-HERE = Path(__file__).parents[1]
-
-
-def folder() -> Path:
-    """Where the paper's data is."""
-    chosen = os.environ.get("VEILFORM_SHARED_DATA")
-    return (Path(chosen) if chosen else HERE.parent / "shared" / "data") / "amp"
 
 
 def homogeneous(trials: Trials, data: Path, mode: Mode) -> dict[str, object]:
@@ -86,7 +79,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures")
     parser.add_argument("--plot", type=Path, help="draw a timeline")
     options = parser.parse_args()
-    data = folder()
+    data = shared_data("amp")
     trials = read(data / "homogeneous.json")
     figures = {
         "homogeneous": {mode: homogeneous(trials, data, mode) for mode in MODES},

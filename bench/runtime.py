@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from page import BLOCK, MISSING, Figures
+from shared import shared_data
 from tables.common import markdown
 
 from veilform.bench import machine
@@ -34,12 +34,6 @@ PAGE = ROOT / "docs" / "runtime.md"
 RESULTS = ROOT / "bench" / "results" / "runtime.json"
 FIGURE = ROOT / "docs" / "figures" / "runtime_by_size.svg"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-
-def shared_data() -> Path:
-    """The folder runtimes/ of the shared data."""
-    given = os.environ.get("VEILFORM_SHARED_DATA")
-    return (Path(given) if given else ROOT.parent / "shared" / "data") / "runtimes"
 
 
 def refit(folder: Path) -> Figures:
@@ -193,7 +187,7 @@ def main() -> int:
         if options.profile:
             known["profiled"] = measure(options.trials, options.clock, command)
         else:
-            known |= {"command": command, **refit(shared_data())}
+            known |= {"command": command, **refit(shared_data("runtimes"))}
         RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         print(f"wrote {RESULTS.name}")
     page = PAGE.read_text(encoding="utf-8")

@@ -7,7 +7,18 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
+
+
+def shared(part: str) -> Path:
+    """A folder of data that is not the project's own; skips the test where there is none."""
+    found = load("shared")
+    folder = found.shared_data(part)
+    if not folder.is_dir():
+        pytest.skip(f"no shared data: set {found.VARIABLE} to the folder that {part}/ is in")
+    return folder
 
 
 def load(name: str) -> ModuleType:

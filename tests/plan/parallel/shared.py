@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import pytest
-from tests.scripts import ROOT
+from tests.scripts import shared
 
 from veilform.plan.parallel import Cluster, Layer, LayerProfile, Node, Timing
 
@@ -16,11 +14,7 @@ SLOW = Node("slow", 2, inside_gbps=50, between_gbps=40, memory_gb=12)
 
 def amp_data() -> Path:
     """Folder of the paper's profiles and trials; skips the test where there is none."""
-    chosen = os.environ.get("VEILFORM_SHARED_DATA")
-    folder = Path(chosen) if chosen else ROOT.parent / "shared" / "data"
-    if not (folder / "amp").is_dir():
-        pytest.skip("no data of the AMP paper: set VEILFORM_SHARED_DATA to its folder")
-    return folder / "amp"
+    return shared("amp")
 
 
 def small_profile(layers: int = 6, micro_batches: tuple[int, ...] = (1,)) -> LayerProfile:

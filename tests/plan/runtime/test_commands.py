@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Run
 from tests.plan.runtime.exact import samples
 
-from veilform.cli import app
-from veilform.commands import console
 from veilform.plan import runtime as plan
 from veilform.plan.runtime import Grid, RuntimeModel, Sample, huggingface, load, write_csv
 
-Run = Callable[..., tuple[int, str, str]]
 ABOUT = {"model": "gpt2", "device": "cpu", "threads": 1}
 MODEL = RuntimeModel(0.25, {1: 1.0, 11: 2.0, 21: 5.0, 31: 6.0}, gamma=1e-3)
 
 
 @pytest.fixture
-def runtime(capsys: pytest.CaptureFixture[str]) -> Run:
-    """``veilform runtime`` in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        strings = ["runtime", *(str(each) for each in arguments)]
-        code = console.guarded(lambda: app(strings, standalone_mode=False, prog_name="veilform"))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+def runtime(veilform: Run) -> Run:
+    """``veilform runtime`` in this process."""
+    return functools.partial(veilform, "runtime")
 
 
 @pytest.fixture
