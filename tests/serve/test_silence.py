@@ -120,9 +120,8 @@ def test_nothing_is_said_of_a_text(
     narrow = Deployment(
         ServerSide(narrow_tiny), deployment.public, party_identities, tmp_path / "narrow"
     )
-    with contextlib.closing(narrow):
-        with SecureClassifier(narrow.client()) as classifier:
-            failing(collected, lambda: classifier(TEXTS[:1]))
+    with contextlib.closing(narrow), SecureClassifier(narrow.client()) as classifier:
+        failing(collected, lambda: classifier(TEXTS[:1]))
     everything = collected.all()
     assert len(answered) == len(TEXTS)
     for line in ("answered 1 text(s) padded to", "ValueError at", "veilform_runs_total{", "padded"):
