@@ -264,8 +264,8 @@ def test_a_length_beyond_the_model(veilform: Run, tiny: Path) -> None:
     ("arguments", "why"),
     [
         (["classify", "public"], "Missing option '--certificates'"),
-        (["server", "model"], "Missing option"),
-        (["dealer"], "Missing option '--certificates'"),
+        (["serve", "model"], "Missing option"),
+        (["deal"], "Missing option '--certificates'"),
         (["cost", "model"], "Missing option '--seq'"),
         (["cost", "model", "--seq", "many"], "Invalid value for '--seq'"),
         (["cost", "model", "--seq", "16", "--batch", "65"], "Invalid value for '--batch'"),
@@ -273,7 +273,7 @@ def test_a_length_beyond_the_model(veilform: Run, tiny: Path) -> None:
         (["demo", "--fast"], "No such option"),
         (["dance"], "No such command 'dance'"),
         (["certificates", "folder", "--days", "0"], "Invalid value for '--days'"),
-        (["dealer", "--certificates", "c", "--listen", "7002"], "is no host:port"),
+        (["deal", "--certificates", "c", "--listen", "7002"], "is no host:port"),
     ],
 )
 def test_command_lines_that_cannot_be_read(veilform: Run, arguments: list[str], why: str) -> None:
@@ -339,13 +339,13 @@ def test_parties_that_are_not_there(
     closed_port: int,
 ) -> None:
     nobody = f"127.0.0.1:{closed_port}"
-    for party in ("server", "dealer"):
-        gone = replaced(remote, f"--{party}", nobody)
+    for party in (Role.SERVER, Role.DEALER):
+        gone = replaced(remote, f"--{party.value}", nobody)
         told = complaint(veilform("classify", *gone, "--text", "good"), 6)
-        assert f"cannot reach the {party} at {nobody}: connection refused" in told
-        assert f"start it with `veilform {party}`" in told
+        assert f"cannot reach the {party.value} at {nobody}: connection refused" in told
+        assert f"start it with `veilform {party.command}`" in told
     told = veilform(
-        "server", tiny, "--certificates", certificates, "--dealer", nobody,
+        "serve", tiny, "--certificates", certificates, "--dealer", nobody,
         "--stock", tmp_path / "server-stock", "--listen", "127.0.0.1:0",
     )  # fmt: skip
     assert f"cannot reach the dealer at {nobody}" in complaint(told, 6)
@@ -355,10 +355,10 @@ def test_a_port_in_use(
     veilform: Run, running: Deployment, tiny: Path, certificates: Path, tmp_path: Path
 ) -> None:
     taken = f"127.0.0.1:{running._server_listener.port}"
-    told = veilform("dealer", "--certificates", certificates, "--listen", taken)
+    told = veilform("deal", "--certificates", certificates, "--listen", taken)
     assert "address already in use; stop what uses it" in complaint(told, 6)
     told = veilform(
-        "server", tiny, "--certificates", certificates, "--dealer", taken,
+        "serve", tiny, "--certificates", certificates, "--dealer", taken,
         "--stock", tmp_path / "stock", "--listen", taken,
     )  # fmt: skip
     assert "address already in use; stop what uses it" in complaint(told, 6)

@@ -295,7 +295,7 @@ def test_nobody_listens(identities: Identities) -> None:
         port = server.getsockname()[1]
     says = (
         f"cannot reach the dealer at {HOST}:{port}: connection refused; "
-        "start it with `veilform dealer`, or check the address"
+        "start it with `veilform deal`, or check the address"
     )
     with pytest.raises(ConnectionFailed) as caught:
         connect(HOST, port, identities[CLIENT], DEALER, 5.0)

@@ -62,7 +62,7 @@ def export(
     )
 
 
-def dealer(
+def deal(
     certificates: Certificates,
     listen: Listen = "127.0.0.1:7002",
     link: LinkName = "loopback",
@@ -85,7 +85,7 @@ def dealer(
         console.end_at_once()
 
 
-def server(
+def serve(
     model: Model,
     certificates: Certificates,
     dealer: DealerAt,

@@ -75,7 +75,7 @@ def connect(
     except (OSError, OverflowError, UnicodeError) as error:
         raise ConnectionFailed(
             f"cannot reach {whence}: {system_reason(error)}; "
-            f"start it with `veilform {expect.value}`, or check the address"
+            f"start it with `veilform {expect.command}`, or check the address"
         ) from error
     engine = TlsEngine(context, host_name(expect))
     try:
