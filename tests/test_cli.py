@@ -264,16 +264,15 @@ def test_a_length_beyond_the_model(veilform: Run, tiny: Path) -> None:
     ("arguments", "why"),
     [
         (["classify", "public"], "Missing option '--certificates'"),
-        (["serve", "model"], "Missing option"),
-        (["deal"], "Missing option '--certificates'"),
         (["cost", "model"], "Missing option '--seq'"),
         (["cost", "model", "--seq", "many"], "Invalid value for '--seq'"),
         (["cost", "model", "--seq", "16", "--batch", "65"], "Invalid value for '--batch'"),
         (["cost"], "Missing argument"),
         (["demo", "--fast"], "No such option"),
         (["dance"], "No such command 'dance'"),
-        (["certificates", "folder", "--days", "0"], "Invalid value for '--days'"),
-        (["deal", "--certificates", "c", "--listen", "7002"], "is no host:port"),
+        (["keys", "deployment", "folder", "--days", "0"], "Invalid value for '--days'"),
+        (["deal", "--listen", "7002"], "certificates: is missing: give it in the file"),
+        (["deal", "--listen", "7002"], "--listen: listen: '7002' is no host:port"),
     ],
 )
 def test_command_lines_that_cannot_be_read(veilform: Run, arguments: list[str], why: str) -> None:
@@ -292,12 +291,6 @@ def test_help_and_version(veilform: Run) -> None:
 
 
 # Certificates and services
-
-
-def test_certificates(veilform: Run, tmp_path: Path) -> None:
-    assert veilform("certificates", tmp_path / "new")[0] == 0
-    assert Identity.load(tmp_path / "new", Role.SERVER)
-    assert "is not empty" in complaint(veilform("certificates", tmp_path / "new"), 2)
 
 
 def test_export(veilform: Run, tiny: Path, tmp_path: Path) -> None:
