@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,12 +69,6 @@ def replaced(options: list[object], name: str, value: object) -> list[object]:
     changed = list(options)
     changed[changed.index(name) + 1] = value
     return changed
-
-
-@pytest.fixture
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 # Texts
