@@ -13,11 +13,15 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from veilform.errors import AuthenticationError, ConnectionFailed, InputError
-from veilform.keys import Entry, Keys
+from veilform.keys import Entry, Keys, new_request
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.transport import Identity, Listener, Settings, connect
+from veilform.transport.certificates import new_key
 from veilform.transport.identity import name_of
 
 HOST = "127.0.0.1"
@@ -174,6 +178,34 @@ def test_a_new_authority_takes_over_step_by_step(
     assert [entry.name for entry in keys.status() if entry.role] == ["a", "server"]
 
 
+def test_a_key_that_never_leaves_its_party(
+    listener: Listener, keys: Keys, tmp_path: Path, submit: Submit
+) -> None:
+    new_request(tmp_path / "c")
+    request = (tmp_path / "c/request.pem").read_bytes()
+    keys.issue(CLIENT, "c", tmp_path / "answer", request=request)
+    assert not (tmp_path / "answer/key.pem").exists()
+    for path in (tmp_path / "answer").iterdir():
+        shutil.copy(path, tmp_path / "c" / path.name)
+    gets_in(listener, Identity.load(tmp_path / "c", CLIENT), submit)
+
+
+def test_a_request_decides_nothing_but_the_key(keys: Keys, tmp_path: Path) -> None:
+    """Whatever it asks for, name and role are the authority's to say."""
+    asked = x509.SubjectAlternativeName([x509.DNSName("server.veilform.internal")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "server")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    builder = builder.add_extension(asked, critical=False)
+    request = builder.sign(new_key(), hashes.SHA256()).public_bytes(Encoding.PEM)
+    entry = keys.issue(CLIENT, "c", tmp_path / "c", request=request)
+    assert (entry.role, entry.name) == (CLIENT, "c")
+    weak = builder.sign(ec.generate_private_key(ec.SECP384R1()), hashes.SHA256())
+    for bad in (b"", b"nonsense", weak.public_bytes(Encoding.PEM)):
+        with pytest.raises(InputError, match=r"this is no request|not signed by its own key"):
+            keys.issue(CLIENT, "d", tmp_path / "d", request=bad)
+    assert not (tmp_path / "d").exists()
+
+
 # Attacks
 
 
@@ -310,6 +342,11 @@ def test_the_commands(veilform: Any, tmp_path: Path) -> None:
     assert veilform("keys", "revoke", folder, serial)[0] == 0
     assert veilform("keys", "publish", folder, party)[0] == 0
     assert Identity.load(party, CLIENT)
+    assert veilform("keys", "request", "--out", tmp_path / "own")[0] == 0
+    own = ["client", "--name", "own", "--out", tmp_path / "answer"]
+    asked = veilform("keys", "issue", folder, *own, "--request", tmp_path / "own/request.pem")
+    assert asked[0] == 0
+    assert veilform("keys", "issue", folder, *own, "--request", tmp_path / "gone")[0] == 2
     assert veilform("keys", "rotate", folder, "--authority")[0] == 0
     assert veilform("keys", "rotate", folder)[0] == 2
     assert veilform("keys", "rotate", folder, "server", "--authority")[0] == 2

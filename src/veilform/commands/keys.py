@@ -28,6 +28,10 @@ Authority = Annotated[
 Name = Annotated[str, typer.Option(help="What this party is called, among those of its role.")]
 Out = Annotated[Path, typer.Option(help="The party's folder, to be copied to its machine.")]
 Days = Annotated[int, typer.Option(help="How long it is valid.", min=1, max=825)]
+Request = Annotated[
+    Path | None,
+    typer.Option(help="A party's request.pem: its key stays with it, and none is made here."),
+]
 AuthorityDays = Annotated[int, typer.Option(help="How long it is valid.", min=1, max=3650)]
 
 
@@ -41,17 +45,30 @@ def init(folder: Authority, days: AuthorityDays = _AUTHORITY_DAYS) -> None:
 
 
 @app.command()
+def request(out: Out) -> None:
+    """Make a party's key on its own machine, and a request for the authority to sign."""
+    from veilform.keys import new_request
+
+    new_request(out)
+    _say(
+        f"Made {out}/key.pem, which stays here, and {out}/request.pem. The authority answers with "
+        "`veilform keys issue ... --request request.pem`; put its files beside the key."
+    )
+
+
+@app.command()
 def issue(
     folder: Authority,
     role: Annotated[Role, typer.Argument(help="What the party may act as.")],
     name: Name,
     out: Out,
     days: Days = _PARTY_DAYS,
+    request: Request = None,
 ) -> None:
-    """Make a new party's key and certificate."""
+    """Make a new party's key and certificate; with --request, the certificate alone."""
     from veilform.keys import Keys
 
-    entry = Keys(folder).issue(role, name, out, days)
+    entry = Keys(folder).issue(role, name, out, days, request=_request(request))
     _say(f"Made {out} for {role.value} {name!r}, valid until {entry.ends:%Y-%m-%d}.")
 
 
@@ -65,6 +82,7 @@ def rotate(
         bool, typer.Option("--authority", help="Renew the authority instead of a party.")
     ] = False,
     days: Annotated[int | None, typer.Option(help="How long it is valid.", min=1)] = None,
+    request: Request = None,
 ) -> None:
     """Make a new key and certificate. The old ones stay valid until they end or are revoked."""
     from veilform.keys import Keys
@@ -81,7 +99,7 @@ def rotate(
         return
     if role is None or name is None or out is None:
         raise InputError("give the role, --name and --out of the party, or --authority")
-    entry = keys.rotate(role, name, out, days or _PARTY_DAYS)
+    entry = keys.rotate(role, name, out, days or _PARTY_DAYS, _request(request))
     _say(f"Renewed {role.value} {name!r} in {out}, valid until {entry.ends:%Y-%m-%d}.")
 
 
@@ -170,6 +188,13 @@ def deployment(
         f"machine, and to no other: a private key belongs to one party. {folder}/authority "
         "renews them; keep it off line."
     )
+
+
+def _request(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _late(entries: Iterable[Entry]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from veilform.keys.authority import AUTHORITY_DAYS, PARTY_DAYS, Keys
+from veilform.keys.authority import AUTHORITY_DAYS, PARTY_DAYS, Keys, new_request
 from veilform.keys.ledger import Entry, Ledger
 
-__all__ = ["AUTHORITY_DAYS", "PARTY_DAYS", "Entry", "Keys", "Ledger"]
+__all__ = ["AUTHORITY_DAYS", "PARTY_DAYS", "Entry", "Keys", "Ledger", "new_request"]

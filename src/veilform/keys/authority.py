@@ -58,12 +58,14 @@ class Keys(Ledger):
         out: Path,
         days: int = PARTY_DAYS,
         start: dt.datetime | None = None,
+        request: bytes | None = None,
     ) -> Entry:
         """Makes a party's folder: key, certificate, authorities and their lists.
 
         Args:
             name: of the party: lower-case letters, digits and hyphens.
             out: must be empty or new.
+            request: of `new_request`; the party has its key then, and none is made here.
 
         Raises:
             InputError: it is not, the party has a certificate already, or the period is too long.
@@ -73,16 +75,26 @@ class Keys(Ledger):
                 f"{role.value} {name!r} has a certificate: renew it with `veilform keys rotate`, "
                 "or choose another name"
             )
+        if request is not None:
+            x.requested(request)  # before anything is made
         with x.telling(out):
             x.new_folder(out)
-        return self._write_party(role, name, out, days, start)
+        return self._write_party(role, name, out, days, start, request)
 
-    def rotate(self, role: Role, name: str, out: Path, days: int = PARTY_DAYS) -> Entry:
+    def rotate(
+        self,
+        role: Role,
+        name: str,
+        out: Path,
+        days: int = PARTY_DAYS,
+        request: bytes | None = None,
+    ) -> Entry:
         """Gives a party a new key and certificate; its old ones stay valid until they end.
 
         Args:
             out: a new folder, or the party's, whose files are replaced one by one; a running
                 party goes on with the old ones until all are there.
+            request: as in `issue`.
 
         Raises:
             InputError: the party is not known.
@@ -91,7 +103,7 @@ class Keys(Ledger):
             raise InputError(
                 f"there is no {role.value} {name!r} to renew: `veilform keys issue` makes one"
             )
-        return self._write_party(role, name, out, days, None)
+        return self._write_party(role, name, out, days, None, request)
 
     def rotate_authority(self, days: int = AUTHORITY_DAYS) -> Entry:
         """Adds an authority that signs from now on. Parties trust both once `publish` told them.
@@ -175,7 +187,13 @@ class Keys(Ledger):
         self._write_public(party)
 
     def _write_party(
-        self, role: Role, name: str, out: Path, days: int, start: dt.datetime | None
+        self,
+        role: Role,
+        name: str,
+        out: Path,
+        days: int,
+        start: dt.datetime | None,
+        request: bytes | None,
     ) -> Entry:
         if not _NAME.fullmatch(name):
             raise InputError(
@@ -189,7 +207,9 @@ class Keys(Ledger):
                 f"the authority ends on {end:%Y-%m-%d}, before the certificate would: ask for "
                 "fewer days, or `veilform keys rotate --authority`"
             )
-        key, certificate = x.issue(authority, role, name, period)
+        key = x.new_key() if request is None else None
+        public = key.public_key() if key is not None else x.requested(request or b"")
+        certificate = x.sign(authority, role, name, period, public)
         content = x.pem([certificate])
         with x.telling(out):
             # Written down before it is handed out, so that it can always be revoked.
@@ -198,7 +218,8 @@ class Keys(Ledger):
             x.write(self.folder / "issued" / named, content)
             out.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write_public(out)
-            x.write(out / "key.pem", x.key_pem(key))
+            if key is not None:
+                x.write(out / "key.pem", x.key_pem(key))
             x.write(out / "certificate.pem", content)
         return entry(certificate, "valid")
 
@@ -225,6 +246,19 @@ class Keys(Ledger):
             lists.append(x.revocation_list(authority, own, number))
         with x.telling(self.folder):
             x.write(self.folder / "revoked.pem", x.pem(lists))
+
+
+def new_request(out: Path) -> None:
+    """Makes a party's key where it will be used, and a request to have it signed.
+
+    Raises:
+        InputError: ``out`` holds something, or cannot be written.
+    """
+    with x.telling(out):
+        x.new_folder(out)
+        key = x.new_key()
+        x.write(out / "key.pem", x.key_pem(key))
+        x.write(out / "request.pem", x.request(key))
 
 
 def _add_authority(folder: Path, number: int, period: x.Period) -> x509.Certificate:

@@ -24,6 +24,7 @@ from veilform.transport.identity import DOMAIN, host_name
 
 _CLOCK_SKEW = dt.timedelta(minutes=5)
 _MOST_DAYS = 825
+_CURVE = "secp256r1"
 Key = ec.EllipticCurvePrivateKey
 Period = tuple[dt.datetime, dt.datetime]
 
@@ -56,7 +57,8 @@ def create_deployment(directory: Path, days: int = 30, start: dt.datetime | None
         new_folder(directory)
         authority = new_authority("Veilform deployment", period, signs_lists=False)
         for role in Role:
-            key, certificate = issue(authority, role, host_name(role), period)
+            key = new_key()
+            certificate = sign(authority, role, host_name(role), period, key.public_key())
             party = new_folder(directory / role.value)
             write(party / "ca.pem", pem([authority.certificate]))
             write(party / "certificate.pem", pem([certificate]))
@@ -81,7 +83,7 @@ def new_authority(name: str, period: Period, signs_lists: bool) -> Authority:
     Args:
         signs_lists: it can take certificates back; parties then demand its list.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = new_key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     names = x509.NameConstraints([x509.DNSName(DOMAIN)], None)
     certificate = (
@@ -94,30 +96,57 @@ def new_authority(name: str, period: Period, signs_lists: bool) -> Authority:
     return Authority(certificate, key)
 
 
-def issue(
-    authority: Authority, role: Role, name: str, period: Period
-) -> tuple[Key, x509.Certificate]:
-    """A party's new key and certificate.
+def new_key() -> Key:
+    """A party's key, on P-256, because every OpenSSL build accepts it."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def request(key: Key) -> bytes:
+    """What a party sends an authority in place of its key: the public one, signed by itself."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "request")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def requested(pem: bytes) -> ec.EllipticCurvePublicKey:
+    """The public key in a request. Nothing else that it asks for is looked at.
+
+    Raises:
+        InputError: it is no request, or its sender does not hold the key.
+    """
+    try:
+        parsed = x509.load_pem_x509_csr(pem)
+        key = parsed.public_key()
+        proven = parsed.is_signature_valid
+    except Exception:
+        raise InputError("this is no request of `veilform keys request`") from None
+    if not proven or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != _CURVE:
+        raise InputError("this request is not signed by its own key on P-256")
+    return key
+
+
+def sign(
+    authority: Authority, role: Role, name: str, period: Period, key: ec.EllipticCurvePublicKey
+) -> x509.Certificate:
+    """A party's certificate.
 
     Server and dealer listen and connect; the client only connects. The role is the certificate's
     only alternative name, which is what peers check; ``name`` tells parties of one role apart.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if role is not Role.CLIENT:
         purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     issuer = authority.certificate.subject
     alternative = x509.SubjectAlternativeName([x509.DNSName(host_name(role))])
-    certificate = (
-        _builder(subject, issuer, key.public_key(), period, authority.key.public_key())
+    return (
+        _builder(subject, issuer, key, period, authority.key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(alternative, critical=False)
         .sign(authority.key, hashes.SHA256())
     )
-    return key, certificate
 
 
 def revocation_list(
