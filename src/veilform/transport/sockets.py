@@ -18,6 +18,25 @@ _HANDSHAKE_BYTES = 2**14
 _MOST_LINGER_S = 5.0
 
 
+def bound(host: str, port: int) -> socket.socket:
+    """A TCP socket that has the address, and does not listen yet.
+
+    Raises:
+        OSError: it is in use, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((host, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
 class NothingSaid(ConnectionAbortedError):
     """The connecting side left before its first byte."""
 

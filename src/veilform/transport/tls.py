@@ -33,7 +33,7 @@ from veilform.transport.inbound import PeerError
 from veilform.transport.links import Link, shaped
 from veilform.transport.renewal import Contexts
 from veilform.transport.settings import Settings
-from veilform.transport.sockets import NothingSaid, TlsStream, drain, shake_hands
+from veilform.transport.sockets import NothingSaid, TlsStream, bound, drain, shake_hands
 from veilform.transport.streams import Deadline
 
 _HANDSHAKES_AT_ONCE = 16
@@ -151,7 +151,10 @@ class Listener(Closing):
         if not 0 <= port < 2**16:
             raise InputError(f"cannot listen at {host}:{port}: a port is a number below 65536")
         self.host = host
-        self._socket = _bound(host, port)
+        try:
+            self._socket = bound(host, port)
+        except OSError as error:
+            raise _cannot_listen(host, port, error) from error
         self.port: int = self._socket.getsockname()[1]
         self._socket.setblocking(False)
         self._wake, self._waker = socket.socketpair()
@@ -301,20 +304,6 @@ class Listener(Closing):
             )
         channel.send_control(Greeting(self.role.value))
         return channel, arrival.role
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise _cannot_listen(host, port, error) from error
-    return bound
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ConnectionFailed:
