@@ -311,13 +311,18 @@ def test_mistakes(keys: Keys, tmp_path: Path) -> None:
 
 
 def test_a_warning_in_the_log(keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    keys.issue(SERVER, "short", tmp_path / "short", days=10)
-    identity = Identity.load(tmp_path / "short", SERVER)
+    start = dt.datetime.now(dt.timezone.utc) - 50 * DAY
+    keys.issue(SERVER, "late", tmp_path / "late", days=60, start=start)
+    identity = Identity.load(tmp_path / "late", SERVER)
     with Listener(HOST, 0, identity):
         pass
     (record,) = caplog.records
     assert "in 9 days: get a new one (veilform keys rotate)" in record.message
-    assert Identity.load(tmp_path / "server", SERVER).warning() is None
+    fresh = Identity.load(tmp_path / "server", SERVER)
+    assert fresh.warning() is None
+    keys.issue(SERVER, "short", tmp_path / "short", days=3)  # meant to be short: no news
+    assert Identity.load(tmp_path / "short", SERVER).warning() is None
+    assert "has ended" in str(fresh.warning(fresh.ends() + DAY))
 
 
 # The commands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import socket
 import threading
@@ -20,8 +21,10 @@ from veilform.transport import Identity, Listener
 @pytest.fixture
 def parties(tmp_path: Path) -> Path:
     keys = Keys.init(tmp_path / "authority")
+    long_ago = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=80)
     for role in Role:
-        keys.issue(role, role.value, tmp_path / role.value, days=10 if role is DEALER else 90)
+        start = long_ago if role is DEALER else None
+        keys.issue(role, role.value, tmp_path / role.value, start=start)
     return tmp_path
 
 
@@ -86,7 +89,11 @@ def test_everything_that_is_wrong(
 
 def test_a_server_reaches_its_dealer(veilform: Any, parties: Path, tiny: Path) -> None:
     with Listener("127.0.0.1", 0, Identity.load(parties / "dealer", DEALER)) as listener:
-        welcome = threading.Thread(target=listener.accept, args=({SERVER}, 60.0))
+
+        def let_in() -> None:
+            listener.accept({SERVER}, 60.0)[0].close()
+
+        welcome = threading.Thread(target=let_in)
         welcome.start()
         code, out, _ = veilform(*serve(parties, tiny, f"127.0.0.1:{listener.port}"), "--connect")
         welcome.join()

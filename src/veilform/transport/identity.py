@@ -23,7 +23,7 @@ from veilform.roles import Role
 
 DOMAIN = "veilform.internal"
 SOON = dt.timedelta(days=14)
-"""A certificate that ends within this time is warned of."""
+"""A certificate that ends within this time is warned of, but a short one in its last third only."""
 _OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
 
@@ -85,11 +85,7 @@ class Identity:
         Raises:
             InputError: the certificate cannot be read.
         """
-        try:
-            certificate, issuer, _ = self._parse()
-        except Exception:
-            raise InputError(f"{self.certificate} cannot be read") from None
-        return min(certificate.not_valid_after_utc, issuer.not_valid_after_utc)
+        return self._period()[1]
 
     def warning(self, now: dt.datetime | None = None) -> str | None:
         """What to say of a certificate that ends soon; None if it does not.
@@ -97,9 +93,9 @@ class Identity:
         Raises:
             InputError: the certificate cannot be read.
         """
-        end = self.ends()
+        begin, end = self._period()
         left = end - (now or dt.datetime.now(dt.timezone.utc))
-        if left > SOON:
+        if left > min(SOON, (end - begin) / 3):
             return None
         when = f"ends on {end:%Y-%m-%d}, in {left.days} days" if left.days >= 0 else "has ended"
         return f"{self.certificate} {when}: get a new one (veilform keys rotate)"
@@ -107,6 +103,14 @@ class Identity:
     def must_know_revoked(self) -> bool:
         """Whether an authority of this party can take certificates back."""
         return any(_signs_lists(each) for each in _certificates(self.authority))
+
+    def _period(self) -> tuple[dt.datetime, dt.datetime]:
+        try:
+            certificate, issuer, _ = self._parse()
+        except Exception:  # whatever the parser says, it must not quote a key file
+            raise InputError(f"{self.certificate} cannot be read") from None
+        end = min(certificate.not_valid_after_utc, issuer.not_valid_after_utc)
+        return certificate.not_valid_before_utc, end
 
     def _parse(self) -> tuple[x509.Certificate, x509.Certificate, bool]:
         """The certificate, its issuer, and whether the key belongs to it. Any error."""
