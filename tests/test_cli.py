@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,12 +69,6 @@ def replaced(options: list[object], name: str, value: object) -> list[object]:
     changed = list(options)
     changed[changed.index(name) + 1] = value
     return changed
-
-
-@pytest.fixture
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 # Texts
@@ -264,16 +257,15 @@ def test_a_length_beyond_the_model(veilform: Run, tiny: Path) -> None:
     ("arguments", "why"),
     [
         (["classify", "public"], "Missing option '--certificates'"),
-        (["server", "model"], "Missing option"),
-        (["dealer"], "Missing option '--certificates'"),
         (["cost", "model"], "Missing option '--seq'"),
         (["cost", "model", "--seq", "many"], "Invalid value for '--seq'"),
         (["cost", "model", "--seq", "16", "--batch", "65"], "Invalid value for '--batch'"),
         (["cost"], "Missing argument"),
         (["demo", "--fast"], "No such option"),
         (["dance"], "No such command 'dance'"),
-        (["certificates", "folder", "--days", "0"], "Invalid value for '--days'"),
-        (["dealer", "--certificates", "c", "--listen", "7002"], "is no host:port"),
+        (["keys", "deployment", "folder", "--days", "0"], "Invalid value for '--days'"),
+        (["deal", "--listen", "7002"], "certificates: is missing: give it in the file"),
+        (["deal", "--listen", "7002"], "--listen: listen: '7002' is no host:port"),
     ],
 )
 def test_command_lines_that_cannot_be_read(veilform: Run, arguments: list[str], why: str) -> None:
@@ -292,12 +284,6 @@ def test_help_and_version(veilform: Run) -> None:
 
 
 # Certificates and services
-
-
-def test_certificates(veilform: Run, tmp_path: Path) -> None:
-    assert veilform("certificates", tmp_path / "new")[0] == 0
-    assert Identity.load(tmp_path / "new", Role.SERVER)
-    assert "is not empty" in complaint(veilform("certificates", tmp_path / "new"), 2)
 
 
 def test_export(veilform: Run, tiny: Path, tmp_path: Path) -> None:
@@ -339,13 +325,13 @@ def test_parties_that_are_not_there(
     closed_port: int,
 ) -> None:
     nobody = f"127.0.0.1:{closed_port}"
-    for party in ("server", "dealer"):
-        gone = replaced(remote, f"--{party}", nobody)
+    for party in (Role.SERVER, Role.DEALER):
+        gone = replaced(remote, f"--{party.value}", nobody)
         told = complaint(veilform("classify", *gone, "--text", "good"), 6)
-        assert f"cannot reach the {party} at {nobody}: connection refused" in told
-        assert f"start it with `veilform {party}`" in told
+        assert f"cannot reach the {party.value} at {nobody}: connection refused" in told
+        assert f"start it with `veilform {party.command}`" in told
     told = veilform(
-        "server", tiny, "--certificates", certificates, "--dealer", nobody,
+        "serve", tiny, "--certificates", certificates, "--dealer", nobody,
         "--stock", tmp_path / "server-stock", "--listen", "127.0.0.1:0",
     )  # fmt: skip
     assert f"cannot reach the dealer at {nobody}" in complaint(told, 6)
@@ -355,10 +341,10 @@ def test_a_port_in_use(
     veilform: Run, running: Deployment, tiny: Path, certificates: Path, tmp_path: Path
 ) -> None:
     taken = f"127.0.0.1:{running._server_listener.port}"
-    told = veilform("dealer", "--certificates", certificates, "--listen", taken)
+    told = veilform("deal", "--certificates", certificates, "--listen", taken)
     assert "address already in use; stop what uses it" in complaint(told, 6)
     told = veilform(
-        "server", tiny, "--certificates", certificates, "--dealer", taken,
+        "serve", tiny, "--certificates", certificates, "--dealer", taken,
         "--stock", tmp_path / "stock", "--listen", taken,
     )  # fmt: skip
     assert "address already in use; stop what uses it" in complaint(told, 6)

@@ -31,11 +31,11 @@ from veilform.roles import CLIENT, SERVER
 from veilform.serve import address
 from veilform.serve import messages as say
 from veilform.transport import Channel, Identity, Kind, Settings, Stream, create_deployment, links
-from veilform.transport.certificates import host_name
 from veilform.transport.control import Control, decode_control, encode_control
 from veilform.transport.engine import TlsEngine
 from veilform.transport.frames import encode_header
 from veilform.transport.handshake import explain, tls_context
+from veilform.transport.identity import host_name
 
 
 class Target(NamedTuple):

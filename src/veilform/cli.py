@@ -10,6 +10,7 @@ from veilform.commands import (
     bench,
     console,
     demo,
+    keys,
     models,
     parallel,
     plan,
@@ -31,11 +32,11 @@ app.command()(models.check)
 app.command()(models.calibrate)
 app.command()(training.distill)
 app.command()(training.evaluate)
-app.command()(services.certificates)
 app.command()(services.export)
-app.command()(services.dealer)
-app.command()(services.server)
+app.command()(services.deal)
+app.command()(services.serve)
 app.command()(services.classify)
+app.add_typer(keys.app, name="keys")
 app.add_typer(bench.app, name="bench")
 app.add_typer(runtime.app, name="runtime")
 app.add_typer(parallel.app, name="parallel")

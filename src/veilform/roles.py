@@ -13,6 +13,11 @@ class Role(enum.Enum):
     DEALER = "dealer"
 
     @property
+    def command(self) -> str:
+        """The command of ``veilform`` that runs this party."""
+        return {Role.CLIENT: "gateway", Role.SERVER: "serve", Role.DEALER: "deal"}[self]
+
+    @property
     def peer(self) -> Role:
         """The other computing party. The dealer has none.
 

@@ -238,11 +238,31 @@ def test_a_plain_text_client(
     assert still_works(listener, identities, in_background)
 
 
+def test_a_probe_that_says_nothing_is_passed_over(
+    listener: Listener, identities: Identities, in_background: Background
+) -> None:
+    for _ in range(20):  # more than there are places for handshakes
+        socket.create_connection((HOST, listener.port), 5.0).close()
+    assert still_works(listener, identities, in_background)
+
+
+def test_a_port_that_is_not_open_yet(identities: Identities) -> None:
+    """A probe fails until a party is ready, and the port is taken all the same."""
+    with Listener(HOST, 0, identities[SERVER], opened=False) as waiting:
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection((HOST, waiting.port), 5.0)
+        waiting.open()
+        socket.create_connection((HOST, waiting.port), 5.0).close()
+        with pytest.raises(ConnectionFailed, match="address already in use"):
+            Listener(HOST, waiting.port, identities[SERVER])
+
+
 def test_a_stranger_who_hangs_up(
     listener: Listener, identities: Identities, in_background: Background
 ) -> None:
     coming = in_background(listener.accept, {CLIENT}, 5.0)
-    socket.create_connection((HOST, listener.port), 5.0).close()
+    with socket.create_connection((HOST, listener.port), 5.0) as plain:
+        plain.sendall(b"\x16\x03\x01")  # a record begins
     with pytest.raises(ConnectionFailed, match="handshake"):
         coming.result(10)
     assert still_works(listener, identities, in_background)
@@ -295,7 +315,7 @@ def test_nobody_listens(identities: Identities) -> None:
         port = server.getsockname()[1]
     says = (
         f"cannot reach the dealer at {HOST}:{port}: connection refused; "
-        "start it with `veilform dealer`, or check the address"
+        "start it with `veilform deal`, or check the address"
     )
     with pytest.raises(ConnectionFailed) as caught:
         connect(HOST, port, identities[CLIENT], DEALER, 5.0)

@@ -32,9 +32,8 @@ Model = Annotated[
     ),
 ]
 Certificates = Annotated[
-    Path, typer.Option(help="Folder made by `veilform certificates`, or this party's part of it.")
+    Path, typer.Option(help="This party's folder of `veilform keys`, or the deployment's.")
 ]
-Listen = Annotated[str, typer.Option(help="host:port to listen at; port 0 takes a free one.")]
 Public = Annotated[Path, typer.Argument(help="The folder that `veilform export` made.")]
 ServerAt = Annotated[str, typer.Option("--server", help="host:port of the server.")]
 DealerAt = Annotated[str, typer.Option("--dealer", help="host:port of the dealer.")]

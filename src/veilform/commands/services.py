@@ -1,7 +1,8 @@
-"""Commands that run a deployment: certificates, export, dealer, server, classify."""
+"""Commands that run a deployment: export, deal, serve, classify."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,39 +10,38 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from veilform.commands import console
+from veilform.commands import checking, console
 from veilform.commands.console import (
     Certificates,
     ClientStock,
     DealerAt,
     Json,
-    LinkName,
-    Listen,
     Model,
     Pairs,
     Public,
     ServerAt,
 )
-from veilform.errors import RangeError
+from veilform.errors import InputError, RangeError
 
+CERTIFICATES = typer.Option(help="This party's folder of `veilform keys`, or the deployment's.")
+LISTEN = typer.Option(help="host:port to listen at; port 0 takes a free one.")
+LINK = typer.Option(
+    help="Slow down what this process sends, to measure: loopback (not at all), lan or wan."
+)
+Config = Annotated[
+    Path | None,
+    typer.Option(help="A TOML file with these settings; docs/deployment.md.",
+                 envvar="VEILFORM_CONFIG"),
+]  # fmt: skip
+Check = Annotated[
+    bool, typer.Option("--check", help="Check all settings, files and ports; start nothing.")
+]
+Connect = Annotated[
+    bool, typer.Option("--connect", help="With --check: also reach the other parties.")
+]
 StdinOption = Annotated[
     bool, typer.Option("--until-stdin-closes", hidden=True, help="End with the parent process.")
 ]
-
-
-def certificates(
-    folder: Annotated[Path, typer.Argument(help="Where to put them; made if missing.")],
-    days: Annotated[int, typer.Option(help="How long they are valid.", min=1, max=825)] = 30,
-) -> None:
-    """Make a deployment's certificates: one folder a party, each to be copied to its machine."""
-    from veilform.transport import create_deployment
-
-    create_deployment(folder, days)
-    console.out.print(
-        f"Made {folder}/client, {folder}/server and {folder}/dealer. Copy each to its party's "
-        "machine, and remove the rest there: a private key belongs to one party.",
-        soft_wrap=True,
-    )
 
 
 def export(
@@ -62,10 +62,14 @@ def export(
     )
 
 
-def dealer(
-    certificates: Certificates,
-    listen: Listen = "127.0.0.1:7002",
-    link: LinkName = "loopback",
+def deal(
+    certificates: Annotated[Path | None, CERTIFICATES] = None,
+    listen: Annotated[str | None, LISTEN] = None,
+    link: Annotated[str | None, LINK] = None,
+    config: Config = None,
+    check: Check = False,
+    connect: Connect = False,
+    as_json: Json = False,
     until_stdin_closes: StdinOption = False,
 ) -> None:
     """Run the dealer: makes the randomness that client and server use up. Never sees an input."""
@@ -73,11 +77,18 @@ def dealer(
     from veilform.serve.address import parse
     from veilform.serve.dealer import Dealer
     from veilform.serve.local import READY
+    from veilform.settings import DealSettings, load
     from veilform.transport import Identity, Listener
     from veilform.transport.links import named
 
+    flags = {"certificates": certificates, "listen": listen, "link": link}
+    if check or connect:
+        checking.report(DealSettings, config, flags, connect, as_json)
+        return
+    settings = load(DealSettings, config, os.environ, flags)
     console.log_to_stderr()
-    listener = Listener(*parse(listen), Identity.load(certificates, DEALER), link=named(link))
+    identity = Identity.load(settings.certificates, DEALER)
+    listener = Listener(*parse(settings.listen), identity, link=named(settings.link))
     service = Dealer().service(listener)
     console.stop_on_signals(service.stop, until_stdin_closes)
     console.say(f"{READY}{listener.host}:{listener.port}")
@@ -85,12 +96,17 @@ def dealer(
         console.end_at_once()
 
 
-def server(
-    model: Model,
-    certificates: Certificates,
-    dealer: DealerAt,
-    stock: Annotated[Path, typer.Option(help="Folder for this server's stock; kept private.")],
-    listen: Listen = "127.0.0.1:7001",
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A checkpoint folder, or a shipped student; several: see --config."),
+    ] = None,
+    certificates: Annotated[Path | None, CERTIFICATES] = None,
+    dealer: Annotated[str | None, typer.Option(help="host:port of the dealer.")] = None,
+    stock: Annotated[
+        Path | None, typer.Option(help="Folder for this server's stock; kept private.")
+    ] = None,
+    listen: Annotated[str | None, LISTEN] = None,
     publish_to: Annotated[
         Path | None,
         typer.Option("--publish", help="Also write the client's folder here, as `export` does."),
@@ -98,10 +114,14 @@ def server(
     private_embedding: Annotated[
         bool, typer.Option(help="Look words up under secure computation too.")
     ] = False,
-    link: LinkName = "loopback",
+    link: Annotated[str | None, LINK] = None,
+    config: Config = None,
+    check: Check = False,
+    connect_: Connect = False,
+    as_json: Json = False,
     until_stdin_closes: StdinOption = False,
 ) -> None:
-    """Run the server: holds the model, answers clients, sees no text."""
+    """Run the server: holds the models, answers clients, sees no text."""
     from veilform.correlation.store import StockStore
     from veilform.models.bert.sides import ServerSide, publish
     from veilform.models.checkpoint import resolve
@@ -110,26 +130,42 @@ def server(
     from veilform.serve.local import READY
     from veilform.serve.served import Models
     from veilform.serve.server import Server
+    from veilform.settings import ServeSettings, load
     from veilform.transport import Identity, Listener, connect
     from veilform.transport.links import named
 
+    if private_embedding and model is None:
+        raise InputError("--private-embedding is for a MODEL given here; in a file, write it there")
+    only = {"path": model, "private_embedding": private_embedding}
+    flags = {
+        "certificates": certificates, "dealer": dealer, "stock": stock, "listen": listen,
+        "publish": publish_to, "link": link, "model": None if model is None else [only],
+    }  # fmt: skip
+    if check or connect_:
+        checking.report(ServeSettings, config, flags, connect_, as_json)
+        return
+    settings = load(ServeSettings, config, os.environ, flags)
     console.log_to_stderr()
-    identity, dealer_at = Identity.load(certificates, SERVER), parse(dealer)
-    shape = named(link)
-    # The port first: a port in use is told before the model is read.
-    with Listener(*parse(listen), identity, link=shape) as listener:
-        with console.step("reading and checking the model"):
-            side = ServerSide(resolve(model), private_embedding)
-            if publish_to is not None:
-                publish(side, publish_to)
-        store = StockStore(stock, SERVER)
+    identity, dealer_at = Identity.load(settings.certificates, SERVER), parse(settings.dealer)
+    shape = named(settings.link)
+    # The port first: a port in use is told before the models are read. It opens when all is ready.
+    with Listener(*parse(settings.listen), identity, link=shape, opened=False) as listener:
+        sides = []
+        with console.step("reading and checking the models"):
+            for each in settings.model:
+                sides.append(ServerSide(resolve(each.path), each.private_embedding))
+                folder = settings.published(each)
+                if folder is not None:
+                    publish(sides[-1], folder)
+        store = StockStore(settings.stock, SERVER)
         running = Server(
-            Models([side]), store, lambda: connect(*dealer_at, identity, DEALER, link=shape)
+            Models(sides), store, lambda: connect(*dealer_at, identity, DEALER, link=shape)
         )
         try:
             running.register()
             service = running.service(listener)
             console.stop_on_signals(service.stop, until_stdin_closes)
+            listener.open()
             console.say(f"{READY}{listener.host}:{listener.port}")
             ended = service.run()
         finally:

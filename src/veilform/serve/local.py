@@ -117,7 +117,7 @@ class LocalService(Closing):
         self._temporary.cleanup()
 
     def _start(self, role: Role, arguments: list[str]) -> tuple[str, int]:
-        command = [*self._launcher, role.value, *arguments, *self._listening]
+        command = [*self._launcher, role.command, *arguments, *self._listening]
         command += ["--certificates", str(self.certificates), "--until-stdin-closes"]
         child = subprocess.Popen(  # noqa: S603 - our own program, no shell
             command,

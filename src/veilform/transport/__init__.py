@@ -8,11 +8,12 @@
 Start reading at `channel`, then `frames`; ``docs/wire-format.md`` describes the bytes.
 """
 
-from veilform.transport.certificates import Identity, create_deployment
+from veilform.transport.certificates import create_deployment
 from veilform.transport.channel import Channel
 from veilform.transport.control import Control
 from veilform.transport.counters import Counters, Direction, Tally, Traffic
 from veilform.transport.frames import HEADER_BYTES, Kind
+from veilform.transport.identity import Identity
 from veilform.transport.inbound import PeerError, PeerLeft
 from veilform.transport.links import LAN, LOOPBACK, WAN, Link
 from veilform.transport.loopback import channel_pair, stream_pair

@@ -1,19 +1,15 @@
-"""A deployment's own certificate authority, and the identity of each party.
+"""X.509 for a deployment: authorities, parties' certificates, lists of those taken back.
 
-    directory/client/{ca.pem, certificate.pem, key.pem}     and the same for server and dealer
-
-Whoever holds a folder is that party, so give each machine its own folder only. The authority's key
-signs three certificates and is then forgotten: it is never written, nobody can steal it, and new
-certificates mean a new deployment. Whoever runs `create_deployment` has seen all three keys;
-parties that do not trust one machine with that let each make its own key and have any authority
-sign it with the names below.
+`create_deployment` makes all of a deployment at once and forgets the authority's key, for the
+demonstration and for tests. `veilform.keys` keeps an authority, which renews and revokes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
-import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,85 +20,28 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from veilform.errors import InputError
 from veilform.roles import Role
+from veilform.transport.identity import DOMAIN, host_name
 
-DOMAIN = "veilform.internal"
 _CLOCK_SKEW = dt.timedelta(minutes=5)
-_OTHERS = stat.S_IRWXO | stat.S_IWGRP
-_Key = ec.EllipticCurvePrivateKey
+_MOST_DAYS = 825
+_CURVE = "secp256r1"
+Key = ec.EllipticCurvePrivateKey
+Period = tuple[dt.datetime, dt.datetime]
 
 
-def host_name(role: Role) -> str:
-    """The name in a party's certificate, such as ``server.veilform.internal``."""
-    return f"{role.value}.{DOMAIN}"
+@dataclass(frozen=True, repr=False)
+class Authority:
+    """An authority's certificate and key."""
 
-
-@dataclass(frozen=True)
-class Identity:
-    """Where a party's authority, certificate and private key lie. Holds no key itself."""
-
-    role: Role
-    authority: Path
-    certificate: Path
-    key: Path
-
-    @classmethod
-    def load(cls, directory: Path, role: Role) -> Identity:
-        """The identity of ``role`` in a deployment's directory, checked as far as one side can.
-
-        Raises:
-            InputError: a file is missing, unreadable or readable by everyone, the key does not
-                belong to the certificate, or the certificate is expired or another party's.
-        """
-        folder = Path(directory)
-        # A deployment's folder, or this party's part of it copied to its own machine.
-        if (folder / role.value).is_dir() or not (folder / "key.pem").is_file():
-            folder = folder / role.value
-        identity = cls(role, folder / "ca.pem", folder / "certificate.pem", folder / "key.pem")
-        for path in (identity.authority, identity.certificate, identity.key):
-            if not path.is_file():
-                raise InputError(
-                    f"{path} is missing: create the deployment's certificates, "
-                    f"or copy the folder '{role.value}' to this machine"
-                )
-        if identity.key.stat().st_mode & _OTHERS:
-            raise InputError(f"{identity.key} is open to other users: run chmod 600 on it")
-        identity._check_content()
-        return identity
-
-    def _check_content(self) -> None:
-        try:
-            authority = x509.load_pem_x509_certificate(self.authority.read_bytes())
-            certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-            key = serialization.load_pem_private_key(self.key.read_bytes(), None)
-            matches = key.public_key() == certificate.public_key()
-            certificate.verify_directly_issued_by(authority)
-        except OSError as error:
-            raise InputError(f"cannot read {self.key.parent}: {error.strerror}") from None
-        except Exception:  # whatever the parser says, it must not quote a key file
-            raise InputError(
-                f"{self.key.parent} holds no valid certificate of this deployment: "
-                "copy the folder again, or create the certificates again"
-            ) from None
-        if not matches:
-            raise InputError(f"{self.key} does not belong to {self.certificate}")
-        if _names_of(certificate) != [host_name(self.role)]:
-            raise InputError(f"{self.certificate} is not the certificate of a {self.role.value}")
-        now = dt.datetime.now(dt.timezone.utc)
-        for what, path in ((authority, self.authority), (certificate, self.certificate)):
-            if now > what.not_valid_after_utc:
-                raise InputError(
-                    f"{path} expired on {what.not_valid_after_utc:%Y-%m-%d}: "
-                    "create the deployment's certificates again"
-                )
-            if now < what.not_valid_before_utc:
-                raise InputError(
-                    f"{path} is valid from {what.not_valid_before_utc:%Y-%m-%d} only: "
-                    "check this machine's clock"
-                )
+    certificate: x509.Certificate
+    key: Key
 
 
 def create_deployment(directory: Path, days: int = 30, start: dt.datetime | None = None) -> None:
     """Make an authority, and a certificate and key for each of the three roles.
+
+    The authority's key signs three certificates and is then forgotten: it is never written, nobody
+    can steal it, and new certificates mean a new deployment.
 
     Args:
         directory: is created (mode 0700; files 0600). It must not exist, or be empty.
@@ -113,65 +52,181 @@ def create_deployment(directory: Path, days: int = 30, start: dt.datetime | None
         InputError: the directory holds something, cannot be written, or ``days`` is out of range.
     """
     directory = Path(directory)
-    if not 1 <= days <= 825:
-        raise InputError(f"certificates are valid for 1 to 825 days, not {days}")
-    begin = start or dt.datetime.now(dt.timezone.utc)
-    period = (begin - _CLOCK_SKEW, begin + dt.timedelta(days=days))
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if any(directory.iterdir()):
-            raise InputError(f"{directory} is not empty: certificates need a new directory")
-        directory.chmod(0o700)
-        ca_key = ec.generate_private_key(ec.SECP256R1())
-        ca = _authority(ca_key, period)
+    period = valid_for(days, start)
+    with telling(directory):
+        new_folder(directory)
+        authority = new_authority("Veilform deployment", period, signs_lists=False)
         for role in Role:
-            key = ec.generate_private_key(ec.SECP256R1())
-            certificate = _certificate(role, key, ca, ca_key, period)
-            _write_folder(directory / role.value, ca, certificate, key)
-    except OSError as error:
-        raise InputError(f"cannot write certificates to {directory}: {error.strerror}") from None
+            key = new_key()
+            certificate = sign(authority, role, host_name(role), period, key.public_key())
+            party = new_folder(directory / role.value)
+            write(party / "ca.pem", pem([authority.certificate]))
+            write(party / "certificate.pem", pem([certificate]))
+            write(party / "key.pem", key_pem(key))
 
 
-_Period = tuple[dt.datetime, dt.datetime]
+def valid_for(days: int, start: dt.datetime | None = None, most: int = _MOST_DAYS) -> Period:
+    """From a little before ``start`` (for clocks that differ) until ``days`` after it.
+
+    Raises:
+        InputError: out of range.
+    """
+    if not 1 <= days <= most:
+        raise InputError(f"certificates are valid for 1 to {most} days, not {days}")
+    begin = start or dt.datetime.now(dt.timezone.utc)
+    return begin - _CLOCK_SKEW, begin + dt.timedelta(days=days)
 
 
-def _authority(key: _Key, period: _Period) -> x509.Certificate:
-    """A self-signed authority that may sign parties' certificates in our domain, nothing else."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Veilform deployment")])
+def new_authority(name: str, period: Period, signs_lists: bool) -> Authority:
+    """A self-signed authority that may sign parties' certificates in our domain, nothing else.
+
+    Args:
+        signs_lists: it can take certificates back; parties then demand its list.
+    """
+    key = new_key()
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     names = x509.NameConstraints([x509.DNSName(DOMAIN)], None)
-    return (
-        _builder(name, name, key.public_key(), period, key.public_key())
+    certificate = (
+        _builder(subject, subject, key.public_key(), period, key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(_usage(authority=True, signs_lists=signs_lists), critical=True)
         .add_extension(names, critical=True)
         .sign(key, hashes.SHA256())
     )
+    return Authority(certificate, key)
 
 
-def _certificate(
-    role: Role, key: _Key, ca: x509.Certificate, ca_key: _Key, period: _Period
+def new_key() -> Key:
+    """A party's key, on P-256, because every OpenSSL build accepts it."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def request(key: Key) -> bytes:
+    """What a party sends an authority in place of its key: the public one, signed by itself."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "request")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def requested(pem: bytes) -> ec.EllipticCurvePublicKey:
+    """The public key in a request. Nothing else that it asks for is looked at.
+
+    Raises:
+        InputError: it is no request, or its sender does not hold the key.
+    """
+    try:
+        parsed = x509.load_pem_x509_csr(pem)
+        key = parsed.public_key()
+        proven = parsed.is_signature_valid
+    except Exception:
+        raise InputError("this is no request of `veilform keys request`") from None
+    if not proven or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != _CURVE:
+        raise InputError("this request is not signed by its own key on P-256")
+    return key
+
+
+def sign(
+    authority: Authority, role: Role, name: str, period: Period, key: ec.EllipticCurvePublicKey
 ) -> x509.Certificate:
-    """A party's certificate. Server and dealer listen and connect; the client only connects."""
+    """A party's certificate.
+
+    Server and dealer listen and connect; the client only connects. The role is the certificate's
+    only alternative name, which is what peers check; ``name`` tells parties of one role apart.
+    """
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if role is not Role.CLIENT:
         purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host_name(role))])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    issuer = authority.certificate.subject
     alternative = x509.SubjectAlternativeName([x509.DNSName(host_name(role))])
     return (
-        _builder(name, ca.subject, key.public_key(), period, ca_key.public_key())
+        _builder(subject, issuer, key, period, authority.key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(alternative, critical=False)
-        .sign(ca_key, hashes.SHA256())
+        .sign(authority.key, hashes.SHA256())
     )
+
+
+def revocation_list(
+    authority: Authority,
+    revoked: Iterable[x509.RevokedCertificate],
+    number: int,
+    now: dt.datetime | None = None,
+) -> x509.CertificateRevocationList:
+    """The certificates that an authority has taken back.
+
+    It stays good until its authority ends: a list that ran out would stop every connection, and a
+    date in it would not bring a party the next one.
+
+    Args:
+        number: grows from list to list.
+    """
+    begin = (now or dt.datetime.now(dt.timezone.utc)) - _CLOCK_SKEW
+    end = max(authority.certificate.not_valid_after_utc, begin + dt.timedelta(seconds=1))
+    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
+    for each in revoked:
+        builder = builder.add_revoked_certificate(each)
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
+    return (
+        builder.last_update(begin)
+        .next_update(end)
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
+
+
+def pem(parts: Iterable[x509.Certificate | x509.CertificateRevocationList]) -> bytes:
+    """Certificates or lists, one after the other."""
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in parts)
+
+
+def key_pem(key: Key) -> bytes:
+    """A private key. It is not encrypted: the file's mode protects it."""
+    plain = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+
+
+def new_folder(folder: Path) -> Path:
+    """Make a folder, mode 0700, which must not exist, or be empty.
+
+    Raises:
+        InputError: it holds something.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty: certificates need a new directory")
+    folder.chmod(0o700)
+    return folder
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a file, mode 0600, in place at once: a reader finds the old one or the new one."""
+    part = path.with_name(f".{path.name}.new")
+    part.unlink(missing_ok=True)
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+@contextlib.contextmanager
+def telling(folder: Path) -> Iterator[None]:
+    """Says what the system has against writing there."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write certificates to {folder}: {error.strerror}") from None
 
 
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
-    period: _Period,
+    period: Period,
     issuer_key: ec.EllipticCurvePublicKey,
 ) -> x509.CertificateBuilder:
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key)
@@ -188,39 +243,15 @@ def _builder(
     )
 
 
-def _usage(signs_certificates: bool) -> x509.KeyUsage:
+def _usage(authority: bool, signs_lists: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not signs_certificates,
+        digital_signature=not authority,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
         key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
+        key_cert_sign=authority,
+        crl_sign=signs_lists,
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _names_of(certificate: x509.Certificate) -> list[str]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    return names.value.get_values_for_type(x509.DNSName)
-
-
-def _write_folder(
-    folder: Path, ca: x509.Certificate, certificate: x509.Certificate, key: _Key
-) -> None:
-    folder.mkdir(mode=0o700)
-    plain = serialization.NoEncryption()  # the file's mode protects it
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    _write_new(folder / "ca.pem", ca.public_bytes(pem))
-    _write_new(folder / "certificate.pem", certificate.public_bytes(pem))
-    _write_new(folder / "key.pem", key.private_bytes(pem, pkcs8, plain))
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)

@@ -24,6 +24,7 @@ class TlsEngine:
     """
 
     def __init__(self, context: ssl.SSLContext, server_name: str | None) -> None:
+        self.listens = server_name is None
         self._arrived, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._arrived,

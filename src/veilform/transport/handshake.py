@@ -10,9 +10,10 @@ from typing import Any
 
 from veilform.errors import AuthenticationError, ConnectionFailed, InputError
 from veilform.roles import Role
-from veilform.transport.certificates import Identity, host_name
+from veilform.transport.identity import Identity, host_name
 
 _AGAIN = "use certificates of the same deployment on both sides"
+_LISTS = "copy ca.pem and revoked.pem from the authority (veilform keys publish)"
 _EXPIRED = "create the deployment's certificates again, or check the clocks"
 
 # Codes of OpenSSL's x509_vfy.h for a certificate that this side refuses.
@@ -20,6 +21,8 @@ _REFUSED_HERE = {
     9: f"its certificate is not valid yet: {_EXPIRED}",
     10: f"its certificate has expired: {_EXPIRED}",
     26: "its certificate may not act in this role: check the address",
+    3: f"no list of revoked certificates covers it: {_LISTS}",
+    23: "its certificate was revoked by the authority",
     62: "its certificate is another role's: check the address",
 } | dict.fromkeys((2, 18, 19, 20, 21, 30), f"its certificate is foreign: {_AGAIN}")
 
@@ -27,6 +30,7 @@ _REFUSED_HERE = {
 _REFUSED_THERE = {
     "ALERT_UNKNOWN_CA": f"it refused this side's certificate as foreign: {_AGAIN}",
     "ALERT_CERTIFICATE_EXPIRED": f"it refused this side's certificate as expired: {_EXPIRED}",
+    "ALERT_CERTIFICATE_REVOKED": "it refused this side's certificate as revoked: get a new one",
     "ALERT_CERTIFICATE_REQUIRED": f"it demands a certificate: {_AGAIN}",
     "ALERT_BAD_CERTIFICATE": f"it refused this side's certificate: {_AGAIN}",
     "ALERT_CERTIFICATE_UNKNOWN": f"it refused this side's certificate: {_AGAIN}",
@@ -65,6 +69,9 @@ def tls_context(identity: Identity, listening: bool) -> ssl.SSLContext:
         context.num_tickets = 0  # no resumption: every connection proves both identities
     try:
         context.load_verify_locations(cafile=str(identity.authority))
+        if identity.must_know_revoked():
+            context.load_verify_locations(cafile=str(identity.revoked))
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         context.load_cert_chain(str(identity.certificate), str(identity.key), password=_no_password)
     except (OSError, ValueError) as error:
         raise InputError(

@@ -18,21 +18,50 @@ _HANDSHAKE_BYTES = 2**14
 _MOST_LINGER_S = 5.0
 
 
+def bound(host: str, port: int) -> socket.socket:
+    """A TCP socket that has the address, and does not listen yet.
+
+    Raises:
+        OSError: it is in use, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((host, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+class NothingSaid(ConnectionAbortedError):
+    """The connecting side left before its first byte."""
+
+
 def shake_hands(plain: socket.socket, engine: TlsEngine, timeout_s: float) -> None:
     """Make ``plain`` non-blocking, and do the handshake of ``engine`` over it.
 
     Raises:
         TimeoutError: it took longer than ``timeout_s`` seconds.
+        NothingSaid: the connecting side has left at once.
         OSError: it failed (``ssl.SSLError``), or the connection did. The peer was told, if it is
             still there.
     """
     plain.setblocking(False)
     deadline = Deadline(timeout_s)
     scratch = memoryview(bytearray(_HANDSHAKE_BYTES))
+    heard = False
     try:
         while not engine.shake_hands():
             _send_all(plain, engine.leaving(), deadline)
-            engine.arrived(scratch[: _receive(plain, scratch, deadline)])
+            count = _receive(plain, scratch, deadline)
+            if count == 0 and engine.listens and not heard:
+                raise NothingSaid("left without a word")
+            heard = True
+            engine.arrived(scratch[:count])
     except ssl.SSLError:
         with contextlib.suppress(OSError):
             _send_all(plain, engine.leaving(), deadline)

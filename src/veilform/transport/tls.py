@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from veilform.closing import Closing
 from veilform.errors import AuthenticationError, ConnectionFailed, InputError, VeilformError
 from veilform.roles import Role
-from veilform.transport.certificates import Identity, host_name
 from veilform.transport.channel import Channel
 from veilform.transport.control import Control
 from veilform.transport.engine import TlsEngine
@@ -29,15 +28,18 @@ from veilform.transport.handshake import (
     system_reason,
     tls_context,
 )
+from veilform.transport.identity import Identity, host_name
 from veilform.transport.inbound import PeerError
 from veilform.transport.links import Link, shaped
+from veilform.transport.renewal import Contexts
 from veilform.transport.settings import Settings
-from veilform.transport.sockets import TlsStream, drain, shake_hands
+from veilform.transport.sockets import NothingSaid, TlsStream, bound, drain, shake_hands
 from veilform.transport.streams import Deadline
 
 _HANDSHAKES_AT_ONCE = 16
 _REFUSAL_S = 1.0
 _GREETING_BYTES = 256
+_BACKLOG = 64
 
 
 class Greeting(Control, frozen=True):
@@ -75,7 +77,7 @@ def connect(
     except (OSError, OverflowError, UnicodeError) as error:
         raise ConnectionFailed(
             f"cannot reach {whence}: {system_reason(error)}; "
-            f"start it with `veilform {expect.value}`, or check the address"
+            f"start it with `veilform {expect.command}`, or check the address"
         ) from error
     engine = TlsEngine(context, host_name(expect))
     try:
@@ -114,6 +116,12 @@ class _Arrival:
 class Listener(Closing):
     """Accepts parties of the deployment at ``host``:``port`` (port 0: any free one, see `port`).
 
+    A renewed certificate counts from the next connection on. Who connects and leaves without a
+    word, as a probe does, is passed over.
+
+    Args:
+        opened: listen from the start, and not only after `open`.
+
     Handshakes run beside each other in threads of bounded number and time, so a stranger who
     says nothing keeps nobody waiting.
 
@@ -131,36 +139,50 @@ class Listener(Closing):
         handshake_timeout_s: float = 5.0,
         settings: Settings | None = None,
         link: Link | None = None,
+        opened: bool = True,
     ) -> None:
         if identity.role is Role.CLIENT:
             raise InputError("the client connects and never listens: use the server's identity")
         self.role = identity.role
-        self._context = tls_context(identity, listening=True)
+        self._contexts = Contexts(identity, listening=True)
         self._handshake_timeout_s = handshake_timeout_s
         self._settings = settings
         self._link = link
         if not 0 <= port < 2**16:
             raise InputError(f"cannot listen at {host}:{port}: a port is a number below 65536")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((host, port), family=family, backlog=64)
-        except OSError as error:
-            raise ConnectionFailed(
-                f"cannot listen at {host}:{port}: {system_reason(error)}; "
-                "stop what uses it, or choose another address"
-            ) from error
-        self._socket.setblocking(False)
         self.host = host
+        try:
+            self._socket = bound(host, port)
+        except OSError as error:
+            raise _cannot_listen(host, port, error) from error
         self.port: int = self._socket.getsockname()[1]
+        self._socket.setblocking(False)
         self._wake, self._waker = socket.socketpair()
         self._arrivals: deque[_Arrival] = deque()
         self._running: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
         self._accepting = threading.RLock()
         self._closed = False
+        if opened:
+            try:
+                self.open()
+            except BaseException:
+                self.close()
+                raise
 
     def __repr__(self) -> str:
         return f"Listener({self.role.value} at {self.host}:{self.port})"
+
+    def open(self) -> None:
+        """Listen. Until then the port is this listener's, and refuses connections.
+
+        Raises:
+            ConnectionFailed: another process listens there since.
+        """
+        try:
+            self._socket.listen(_BACKLOG)
+        except OSError as error:
+            raise _cannot_listen(self.host, self.port, error) from error
 
     def accept(
         self, expect: Collection[Role], timeout_s: float | None = None
@@ -243,19 +265,26 @@ class Listener(Closing):
             thread.start()
 
     def _shake(self, plain: socket.socket, whence: str) -> None:
-        arrival = self._handshake(plain, whence)
+        try:
+            arrival = self._handshake(plain, whence)
+        except NothingSaid:
+            arrival = None
         with self._lock:
             del self._running[threading.current_thread()]
-            self._arrivals.append(arrival)
-            if not self._closed:
-                self._waker.send(b"\0")
+            if arrival is not None:
+                self._arrivals.append(arrival)
+                if not self._closed:
+                    self._waker.send(b"\0")
 
     def _handshake(self, plain: socket.socket, whence: str) -> _Arrival:
         try:
             prepare(plain)
-            engine = TlsEngine(self._context, None)
+            engine = TlsEngine(self._contexts.current(), None)
             shake_hands(plain, engine, self._handshake_timeout_s)
             return _Arrival(TlsStream(plain, engine), role_of(engine.peer_certificate, whence))
+        except NothingSaid:
+            close_quietly(plain)
+            raise
         except Exception as error:  # a stranger must not end the listener
             refusal = error if isinstance(error, VeilformError) else explain(error, whence)
             drain(plain, _REFUSAL_S)
@@ -275,3 +304,10 @@ class Listener(Closing):
             )
         channel.send_control(Greeting(self.role.value))
         return channel, arrival.role
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ConnectionFailed:
+    return ConnectionFailed(
+        f"cannot listen at {host}:{port}: {system_reason(error)}; "
+        "stop what uses it, or choose another address"
+    )
