@@ -179,7 +179,7 @@ def _ignoring(call: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("until", ["veilform-*", "veilform-*/stock/*.used"])
+@pytest.mark.parametrize("until", ["veilform-*", "veilform-*/*-stock/*.stock"])
 def test_an_interrupted_demo_leaves_nothing(
     tiny: Path, tmp_path: Path, number: int, until: str
 ) -> None:

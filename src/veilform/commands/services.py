@@ -108,6 +108,7 @@ def server(
     from veilform.roles import DEALER, SERVER
     from veilform.serve.address import parse
     from veilform.serve.local import READY
+    from veilform.serve.masking import kept_in
     from veilform.serve.served import Models
     from veilform.serve.server import Server
     from veilform.transport import Identity, Listener, connect
@@ -123,9 +124,8 @@ def server(
             if publish_to is not None:
                 publish(side, publish_to)
         store = StockStore(stock, SERVER)
-        running = Server(
-            Models([side]), store, lambda: connect(*dealer_at, identity, DEALER, link=shape)
-        )
+        models = Models([side], kept_in(stock))
+        running = Server(models, store, lambda: connect(*dealer_at, identity, DEALER, link=shape))
         try:
             running.register()
             service = running.service(listener)
