@@ -4,21 +4,18 @@ A folder holds a ledger (see `ledger`) and one file a stock, ``<id>.stock``. Wha
 counts: a stock may be claimed while its row is fresh, and the row is fresh only once the file is
 whole on the disk. Claiming commits the row as used, to the disk, then opens the file and takes its
 name away, and only then reads it. So at any moment that a process or the machine stops, a stock
-that may have been read is used; what is left of the others is put right by `StockStore` when the
-next process opens the folder. Files are readable by their owner alone: a seed is as secret as the
+that may have been read is used; what is left of the others is put right when the next process
+opens the folder (see `folder`). Files are readable by their owner alone: a seed is as secret as the
 input that it will hide.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import logging
 import os
 import re
 import secrets
 import time
-import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -26,22 +23,18 @@ from typing import Annotated
 import msgspec
 
 from veilform.closing import Closing
-from veilform.correlation.ledger import Damaged, Full, Ledger, LedgerFailed, Row
+from veilform.correlation.folder import ID_PATTERN, StockFolder
+from veilform.correlation.ledger import Full, LedgerFailed, Row
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.stock import Stock
 from veilform.correlation.stockfile import Incoming, Outgoing, file_bytes
-from veilform.errors import InputError, StockError
+from veilform.errors import StockError
 from veilform.roles import Role
 
-log = logging.getLogger("veilform")
-
-ID_PATTERN = "^[0-9a-f]{32}$"
 StockId = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
 MOST_BYTES = 32 << 30
 """Of the stocks in a folder, unless told otherwise."""
-_LEDGER = "ledger.sqlite"
 _PUTS_PER_PRUNING = 256
-_OTHERS_WRITE = 0o022
 
 Parts = Iterable[bytes | bytearray | memoryview]
 
@@ -72,82 +65,13 @@ class StockStore(Closing):
         self._role = role
         self._most_bytes = most_bytes
         self._puts = 0
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            others = folder.stat().st_mode & _OTHERS_WRITE
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._lock = os.open(folder / ".lock", flags, 0o600)
-            # The first store to come writes its role into the empty lock file.
-            owner = os.pread(self._lock, 16, 0).decode("ascii", "replace")
-            if not owner:
-                os.pwrite(self._lock, role.value.encode("ascii"), 0)
-        except OSError as error:
-            raise InputError(
-                f"the stock folder {folder} cannot be used: {error.strerror}"
-            ) from error
-        self._unlock = weakref.finalize(self, os.close, self._lock)
-        if owner not in ("", role.value):
-            raise InputError(f"the stock folder {folder} is the {owner}'s; give each party its own")
-        if others:
-            raise InputError(f"the stock folder {folder} is open to other users: chmod 700 it")
-        try:
-            self._ledger = self._open()
-        except OSError as error:
-            raise InputError(
-                f"the stock folder {folder} cannot be used: {error.strerror}"
-            ) from error
+        self._files = StockFolder(folder, role)
+        self._ledger = self._files.ledger
         self.id = self._ledger.id
 
     def close(self) -> None:
         """Lets go of the folder, as the end of the process does. May be called again."""
-        if self._unlock.alive:
-            self._ledger.close()
-            self._unlock()
-
-    def _open(self) -> Ledger:
-        """The ledger; who is alone in the folder first puts right what a crash left."""
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
-            return Ledger(self.folder / _LEDGER)
-        try:
-            ledger = self._opened_alone()
-            self._settle(ledger)
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
-        return ledger
-
-    def _opened_alone(self) -> Ledger:
-        path = self.folder / _LEDGER
-        try:
-            return Ledger(path)
-        except Damaged:
-            # Nobody can tell what was used: nothing here may be used any more.
-            log.warning("the ledger in %s is damaged: all stocks there are burnt", self.folder)
-            for each in self._files():
-                each.unlink()
-            for end in ("", "-wal", "-shm"):
-                path.with_name(path.name + end).unlink(missing_ok=True)
-            return Ledger(path)
-
-    def _settle(self, ledger: Ledger) -> None:
-        """Rows and files agree afterwards: what is coming or has no file is burnt.
-
-        A file whose row is not fresh goes: it was used, burnt, or never whole.
-        """
-        files = {path.stem: path for path in self._files()}
-        fresh = ledger.settle(files)
-        for stock_id, path in files.items():
-            if stock_id not in fresh:
-                path.unlink(missing_ok=True)
-        for path in (*self.folder.glob("*.used"), *self.folder.glob("*.partial")):
-            path.unlink(missing_ok=True)  # of releases before the ledger
-        self._prune(ledger)
-        self._sync_folder()
-
-    def _files(self) -> list[Path]:
-        return [p for p in self.folder.glob("*.stock") if re.fullmatch(ID_PATTERN, p.stem)]
+        self._files.close()
 
     def put(self, stock_id: str, manifest: Manifest, seed: bytes, dealt: Parts,
             corrections: Parts = (), peer: str = "") -> None:  # fmt: skip
@@ -204,7 +128,7 @@ class StockStore(Closing):
             yield stock
             with self._disk():
                 stock.seal()
-                self._sync_folder()
+                self._files.sync()
                 if not self._ledger.freshen(stock_id, time.perf_counter() - start):
                     raise StockError(f"stock {stock_id} was burnt while it came")
         except BaseException:
@@ -218,7 +142,7 @@ class StockStore(Closing):
         self._puts += 1
         if self._puts % _PUTS_PER_PRUNING == 0:
             with contextlib.suppress(LedgerFailed):
-                self._prune(self._ledger)
+                self._files.prune()
 
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:
@@ -307,10 +231,10 @@ class StockStore(Closing):
         Raises:
             StockError: the ledger cannot be used.
         """
-        path = self._path(stock_id)
+        self._path(stock_id)
         with self._reading():
             if self._ledger.burn(stock_id, peer):
-                self._remove(path)
+                self._files.remove(stock_id)
 
     def burn_idle(self, stock_ids: Iterable[str], peer: str) -> int:
         """Burns those of this peer's stocks that are fresh and not held; how many.
@@ -340,18 +264,10 @@ class StockStore(Closing):
                 self.discard(stock_id, peer)
             raise
 
-    def _prune(self, ledger: Ledger) -> None:
-        self._removed(ledger.prune())
-
     def _removed(self, burnt: list[str]) -> int:
         for each in burnt:
-            self._remove(self._path(each))
+            self._files.remove(each)
         return len(burnt)
-
-    def _remove(self, path: Path) -> None:
-        # The ledger refuses it already; what cannot be removed goes when the folder is next opened.
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -365,7 +281,7 @@ class StockStore(Closing):
     def _path(self, stock_id: str) -> Path:
         if not re.fullmatch(ID_PATTERN, stock_id):
             raise StockError("a stock's id is 32 hexadecimal digits")
-        return self.folder / f"{stock_id}.stock"
+        return self._files.file(stock_id)
 
     def _why_not(self, stock_id: str, peer: str) -> str:
         with self._reading():
@@ -375,13 +291,6 @@ class StockStore(Closing):
         if found[1] == "fresh":
             return f"stock {stock_id} is held by another run"
         return f"stock {stock_id} was used already; ask the dealer for a new one"
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def __repr__(self) -> str:
         return f"StockStore({self._role.value} at {self.folder})"
