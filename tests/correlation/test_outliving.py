@@ -281,6 +281,7 @@ def test_a_stock_is_its_peers_alone(tmp_path: Path) -> None:
 
 def test_a_taken_stock_is_one_runs(tmp_path: Path) -> None:
     with StockStore(tmp_path, SERVER) as one, StockStore(tmp_path, SERVER) as other:
+        other._ledger._me = "another process"
         first, _ = put(one), put(one)
         taken = one.take(MANIFEST)
         assert taken is not None

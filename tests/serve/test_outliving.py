@@ -303,8 +303,9 @@ def soon(condition) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_a_depot_keeps_its_levels(deployment: Deployment, batch: TokenBatch, shape: Shape) -> None:
+    """Its stores and those of the sessions may be one or many."""
     other, session = Shape(2, shape.length), sessions(deployment)
-    with Depot(session, {shape: 2, other: 1}) as depot, session() as client:
+    with Depot(session, {shape: 2, other: 1}) as depot, deployment.client() as client:
         soon(lambda: all(level.ready == level.wanted for level in depot.status.levels.values()))
         assert depot.status.levels == {shape: (2, 2), other: (1, 1)}
         assert not depot.status.failing

@@ -28,6 +28,7 @@ KEEP_FRESH_S = 30 * 86_400.0
 """A stock that nobody asked for in this time is burnt: its other half may be long lost."""
 MOST_ROWS = 1 << 20
 _BUSY_S = 10.0
+_PROCESS = secrets.token_hex(8)
 _COLUMNS = "id, manifest, weights, batch, length, peer, bytes, seconds"
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS stocks (
@@ -101,7 +102,8 @@ class Ledger:
         # SQLite gives its other files the mode of this one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._lock = threading.Lock()
-        self._me = secrets.token_hex(8)
+        # A stock that one store of a process took may be claimed by another.
+        self._me = f"{_PROCESS} {os.getpid()}"
         with _explained():
             self._db = sqlite3.connect(
                 path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False

@@ -180,7 +180,7 @@ class StockStore(Closing):
         return Stock(self._role, manifest, content.seed, content.fields())
 
     def take(self, manifest: Manifest, peer: str = "") -> Row | None:
-        """Holds a stock for one run: nobody else takes or claims it, until `release`.
+        """Holds a stock for one run: nobody else takes it, and no other process claims it.
 
         Raises:
             StockError: the ledger cannot be used.
