@@ -83,8 +83,9 @@ class _Fed(Stream):
 QUICK = Settings(timeout_s=1.0, close_timeout_s=0.1)
 WORDS = "0123456789abcdef"
 SAID: tuple[Control, ...] = (
-    say.Hello(say.PROTOCOL, WORDS * 4),
-    say.Welcome(say.PROTOCOL, WORDS * 2, bytes(16)),
+    say.Hello(say.PROTOCOL, WORDS * 4, WORDS * 2),
+    say.Welcome(say.PROTOCOL, WORDS * 2, bytes(16), WORDS * 2),
+    say.Held((WORDS * 2, "f" * 32), last=True),
     say.Offer(WORDS * 2, WORDS * 4, 2, 32),
     say.Stored(WORDS * 2),
     say.Begin(say.PROTOCOL, WORDS * 4, WORDS * 4, WORDS * 2, 1000),

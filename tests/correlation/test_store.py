@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from veilform.correlation import stockfile
-from veilform.correlation import store as store_module
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import Linear, Open, Preshare, Square, Term
 from veilform.correlation.stock import Stock
@@ -48,7 +47,7 @@ def store(tmp_path: Path) -> StockStore:
 
 @pytest.fixture
 def folder(store: StockStore) -> Path:
-    return store._folder
+    return store.folder
 
 
 def put(store: StockStore) -> str:
@@ -63,7 +62,14 @@ def used_up(stock: Stock) -> list[dict[str, np.ndarray]]:
 
 
 def names(folder: Path) -> set[str]:
-    return {p.name for p in folder.iterdir()} - {".lock"}
+    """Of everything but the lock and the ledger."""
+    found = {p.name for p in folder.iterdir()} - {".lock"}
+    return {name for name in found if not name.startswith("ledger.sqlite")}
+
+
+def state(store: StockStore, name: str) -> str:
+    found = store._ledger.find(name)
+    return found[1] if found else "unknown"
 
 
 def test_what_is_put_comes_back_once(store: StockStore, folder: Path) -> None:
@@ -77,7 +83,7 @@ def test_what_is_put_comes_back_once(store: StockStore, folder: Path) -> None:
     np.testing.assert_array_equal(opening["h"], np.arange(18, 24).reshape(2, 3))
     square = stock.take(SPECS[2])
     np.testing.assert_array_equal(square["qh"], np.arange(118, 124).reshape(2, 3))
-    assert (folder / f"{name}.used").stat().st_size == 0
+    assert not names(folder)
     for _ in range(2):
         with pytest.raises(StockError, match="was used already; ask the dealer for a new one"):
             store.claim(name, MANIFEST)
@@ -95,8 +101,7 @@ def test_only_the_owner_can_read(store: StockStore, folder: Path) -> None:
         assert stat.S_IMODE(each.stat().st_mode) == 0o700
         for path in each.iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    store.claim(name, MANIFEST)
-    assert stat.S_IMODE((folder / f"{name}.used").stat().st_mode) == 0o600
+    assert names(folder) == {f"{name}.stock"}
 
 
 def test_a_folder_that_others_may_write_is_refused(tmp_path: Path) -> None:
@@ -183,15 +188,6 @@ def test_threads_claim_at_once(store: StockStore) -> None:
         assert sorted(outcomes) == ["lost"] * 5 + ["won"]
 
 
-def test_a_claim_interrupted_between_its_two_steps(store: StockStore, folder: Path) -> None:
-    """Both names are there: a crash after the mark and before the removal."""
-    name = put(store)
-    os.link(folder / f"{name}.stock", folder / f"{name}.used")
-    with pytest.raises(StockError, match="was used already"):
-        store.claim(name, MANIFEST)
-    assert names(folder) == {f"{name}.used"}
-
-
 def test_an_unknown_stock(store: StockStore, folder: Path) -> None:
     with pytest.raises(StockError, match="is not kept here"):
         store.claim(new_id(), MANIFEST)
@@ -214,6 +210,7 @@ def test_a_known_id_is_not_put_again(store: StockStore) -> None:
     for _ in range(2):
         with pytest.raises(StockError, match="is known already; each is dealt once"):
             store.put(name, MANIFEST, SEED, [DEALT])
+        assert state(store, name) in ("fresh", "burnt")  # as it was
         store.discard(name)
     with pytest.raises(StockError, match="was used already"):
         store.claim(name, MANIFEST)
@@ -237,21 +234,30 @@ def test_two_threads_put_one_id(store: StockStore, folder: Path) -> None:
         for thread in threads:
             thread.join()
         assert sorted(outcomes) == ["put", "refused"]
-    assert not list(folder.glob("*.partial"))
+        store.claim(name, MANIFEST)
+    assert not names(folder)
 
 
 def test_every_damaged_byte_is_noticed(store: StockStore, folder: Path) -> None:
-    """And the stock is used up by it."""
-    name = put(store)
-    content = (folder / f"{name}.stock").read_bytes()
+    content = (folder / f"{put(store)}.stock").read_bytes()
+    path = folder / "damaged"
     for at in range(len(content)):
-        name = new_id()
         damaged = bytearray(content)
         damaged[at] ^= 0x10
-        (folder / f"{name}.stock").write_bytes(damaged)
-        with pytest.raises(StockError):
-            used_up(store.claim(name, MANIFEST))
-        assert (folder / f"{name}.used").stat().st_size == 0
+        path.write_bytes(damaged)
+        with pytest.raises(StockError, match=r"is damaged|for another model"):
+            list(stockfile.Outgoing(os.open(path, os.O_RDONLY), SERVER, MANIFEST).fields())
+
+
+def test_a_damaged_stock_is_used_up(store: StockStore, folder: Path) -> None:
+    path = folder / f"{put(store)}.stock"
+    content = bytearray(path.read_bytes())
+    content[stockfile.BODY] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StockError, match="is damaged; ask the dealer for a new one"):
+        used_up(store.claim(path.stem, MANIFEST))
+    assert state(store, path.stem) == "used"
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("block", [1, 7, 16, 54])
@@ -322,8 +328,7 @@ def test_a_claimed_stock_has_no_name_any_more(store: StockStore, folder: Path) -
     """So it ends with the process, whatever ends that."""
     name = put(store)
     stock = store.claim(name, MANIFEST)
-    assert names(folder) == {f"{name}.used"}
-    assert (folder / f"{name}.used").stat().st_size == 0
+    assert not names(folder)
     assert used_up(stock)[1]["q"].shape == (2, 3)
 
 
@@ -355,8 +360,8 @@ def test_a_stock_of_the_wrong_size(store: StockStore) -> None:
     for content in (DEALT + b"x", DEALT[:-1]):
         with pytest.raises(StockError, match="where 48 belong"):
             store.put(name, MANIFEST, SEED, [content])
-    with pytest.raises(StockError, match="is not kept here"):
-        store.claim(name, MANIFEST)
+        assert state(store, name) == "burnt"
+        name = new_id()
 
 
 def test_a_stock_in_pieces_from_two_threads(store: StockStore, folder: Path) -> None:
@@ -379,7 +384,6 @@ def test_a_stock_in_pieces_from_two_threads(store: StockStore, folder: Path) -> 
     assert first == second
     material = store.claim(name, manifest).take(LINEAR[0])
     assert not material
-    assert not list(folder.glob("*.partial"))
 
 
 def test_a_stock_that_breaks_off_leaves_nothing(store: StockStore, folder: Path) -> None:
@@ -393,43 +397,66 @@ def test_a_stock_that_breaks_off_leaves_nothing(store: StockStore, folder: Path)
     assert not names(folder)
 
 
-@pytest.mark.parametrize("failing", ["pwrite", "link", "open"])
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("failing", ["pwrite", "fsync", "open"])
 def test_a_full_disk_leaves_nothing_behind(
     store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr(os, failing, full)
     with pytest.raises(StockError, match="No space left on device; free some space"):
         put(store)
     monkeypatch.undo()
     assert not names(folder)
+    assert not store.kept("")
+    put(store)
 
 
-def test_a_stock_that_cannot_be_marked_is_not_read(
-    store: StockStore, monkeypatch: pytest.MonkeyPatch
+class Unwilling:
+    """A ledger's connection that fails at a statement of its choice."""
+
+    def __init__(self, inner: sqlite3.Connection, at: str) -> None:
+        self._inner, self._at = inner, at
+
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        if self._at in statement:
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._inner.execute(statement, *values)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+@pytest.mark.parametrize("at", ["BEGIN", "INSERT", "COMMIT", "UPDATE"])
+def test_a_ledger_on_a_full_disk(
+    store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    name = put(store)
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "link", full)
-    with pytest.raises(StockError, match="cannot be marked used, so it is not read"):
-        store.claim(name, MANIFEST)
-    monkeypatch.undo()
-    store.claim(name, MANIFEST)
+    name, other = put(store), new_id()
+    with monkeypatch.context() as patch:
+        patch.setattr(store._ledger, "_db", Unwilling(store._ledger._db, at))
+        with pytest.raises(StockError, match="database or disk is full; free some space"):
+            store.put(other, MANIFEST, SEED, [DEALT])
+        if at == "UPDATE":
+            with pytest.raises(StockError, match="cannot be marked used, so it is not read"):
+                store.claim(name, MANIFEST)
+    assert names(folder) == {f"{name}.stock"}
+    store.close()
+    again = StockStore(folder, SERVER)
+    assert state(again, other) in ("unknown", "burnt")
+    again.claim(name, MANIFEST)
 
 
 def test_discarding(store: StockStore, folder: Path) -> None:
     name, unknown = put(store), new_id()
     store.discard(name)
     store.discard(unknown)
-    assert names(folder) == {f"{name}.used", f"{unknown}.used"}
-    for each in (name, unknown):
-        with pytest.raises(StockError, match="was used already"):
-            store.claim(each, MANIFEST)
+    assert not names(folder)
+    with pytest.raises(StockError, match="was used already"):
+        store.claim(name, MANIFEST)
+    with pytest.raises(StockError, match="is not kept here"):
+        store.claim(unknown, MANIFEST)
 
 
 def test_a_failed_block_burns_its_stock(store: StockStore, folder: Path) -> None:
@@ -438,53 +465,25 @@ def test_a_failed_block_burns_its_stock(store: StockStore, folder: Path) -> None
         pass
     with pytest.raises(KeyboardInterrupt), store.burning(name):
         raise KeyboardInterrupt
-    assert names(folder) == {f"{name}.used", f"{kept}.stock"}
+    assert names(folder) == {f"{kept}.stock"}
     with pytest.raises(KeyboardInterrupt), store.burning("no id"):
         raise KeyboardInterrupt
 
 
-def test_a_claim_that_fails_half_way_leaves_no_content(
-    store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("failing", ["open", "unlink"])
+def test_a_claim_that_fails_half_way_cannot_be_repeated(
+    store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.EIO, "input/output error")
-
     name = put(store)
     with monkeypatch.context() as patch:
-        patch.setattr(StockStore, "_without_name", fail)
+        patch.setattr(os if failing == "open" else Path, failing, full)
         with pytest.raises(StockError, match="cannot be read"), store.burning(name):
             store.claim(name, MANIFEST)
-    assert names(folder) == {f"{name}.used"}
-    assert (folder / f"{name}.used").stat().st_size == 0
-
-
-def test_leftovers_are_burnt_when_nobody_else_is_here(store: StockStore, folder: Path) -> None:
-    name = put(store)
-    (folder / f"{new_id()}.0123abcd.partial").write_bytes(b"half")
-    (folder / "notes.stock").write_text("not ours")
-    second = StockStore(folder, SERVER)
-    assert second.burn_leftovers() == 0
-    assert f"{name}.stock" in names(folder)
-    del second
-    assert store.burn_leftovers() == 1
-    assert names(folder) == {f"{name}.used", "notes.stock"}
-    store.claim(put(store), MANIFEST)
-
-
-def test_marks_are_forgotten_after_a_day(
-    store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "_PUTS_PER_SWEEP", 2)
-    old, young = new_id(), new_id()
-    for each in (old, young):
-        store.discard(each)
-    past = time.time() - store_module.KEEP_MARKS_S - 10
-    os.utime(folder / f"{old}.used", (past, past))
-    put(store)
-    assert f"{old}.used" in names(folder)
-    put(store)
-    assert f"{old}.used" not in names(folder)
-    assert f"{young}.used" in names(folder)
+    with pytest.raises(StockError, match="was used already"):
+        store.claim(name, MANIFEST)
+    store.close()
+    StockStore(folder, SERVER)
+    assert not names(folder)
 
 
 def test_the_text_form_shows_nothing(store: StockStore) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from veilform.models.bert.sides import ClientSide, ServerSide
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.serve.client import Client
 from veilform.serve.dealer import Dealer
+from veilform.serve.masking import kept_in
 from veilform.serve.served import Models
 from veilform.serve.server import Server
 from veilform.serve.service import Service
@@ -42,11 +45,15 @@ class Deployment:
         self._dealer_listener = Listener("127.0.0.1", 0, identities[DEALER], settings=QUICK)
         self.dealer_service = self.dealer.service(self._dealer_listener)
         self._start(self.dealer_service)
+        self._start_server(side, 0)
+
+    def _start_server(self, side: ServerSide, port: int) -> None:
+        store = StockStore(self.server_folder, SERVER)
         self.server = Server(
-            Models([side]), StockStore(self.server_folder, SERVER), lambda: self.to_dealer(SERVER)
+            Models([side], kept_in(self.server_folder)), store, lambda: self.to_dealer(SERVER)
         )
         self.server.register()
-        self._server_listener = Listener("127.0.0.1", 0, identities[SERVER], settings=QUICK)
+        self._server_listener = Listener("127.0.0.1", port, self.identities[SERVER], settings=QUICK)
         self.server_service = self.server.service(self._server_listener)
         self._start(self.server_service)
 
@@ -101,6 +108,16 @@ class Deployment:
         self._start(self.dealer_service)
         self._threads.insert(0, self._threads.pop())
 
+    def restart_server(self, side: ServerSide | None = None) -> None:
+        """Another server on the same folder, at the same address."""
+        side, port = side or self.side, self._server_listener.port
+        self.server_service.stop()
+        self.server.close()
+        self._threads.pop().join(5)
+        # A thread of the old one may end later than its process would.
+        self.server._store.close()
+        self._start_server(side, port)
+
     def close(self) -> None:
         self.server_service.stop()
         self.server.close()
@@ -117,15 +134,21 @@ class Deployment:
 
 def fresh(folder: Path) -> list[str]:
     """Files in a stock folder that could still be claimed, or hold anything."""
-    return [
-        p.name
-        for p in folder.iterdir()
-        if p.name != ".lock" and (p.suffix != ".used" or p.stat().st_size)
-    ]
+    files = {p.name for p in folder.iterdir()} - {".lock", "weights"}
+    rows = {f"{stock}.stock" for stock in of_state(folder, "coming", "fresh")}
+    return sorted({name for name in files if not name.startswith("ledger.sqlite")} | rows)
 
 
 def used(folder: Path) -> list[str]:
-    return [p.stem for p in folder.glob("*.used")]
+    """Stocks that cannot be claimed any more."""
+    return of_state(folder, "used", "burnt")
+
+
+def of_state(folder: Path, *states: str) -> list[str]:
+    """The stocks in a folder's ledger that are in one of these states, oldest first."""
+    with contextlib.closing(sqlite3.connect(folder / "ledger.sqlite")) as ledger:
+        rows = ledger.execute("SELECT id, state FROM stocks ORDER BY number").fetchall()
+    return [stock for stock, state in rows if state in states]
 
 
 Tamper = Callable[[int, bytes, bytes], Sequence[bytes]]

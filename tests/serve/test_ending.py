@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.serve.deployment import Deployment
+from tests.serve.deployment import Deployment, fresh
 
 from veilform.errors import (
     ConnectionFailed,
@@ -95,10 +95,10 @@ def test_a_busy_server_leaves_the_stock_as_it_is(
         with pytest.raises(Overloaded, match="the server is busy: no turn within"):
             second.infer(batch, patience_s=0.01)
         thread.join(10)
-        stock = second._ready[shape][0].stock
+        assert second.ready(shape) == 1
         second.infer(batch)
-        assert not second._ready[shape]
-        assert not deployment.server._store._paths(stock)[0].exists()
+        assert second.ready(shape) == 0
+    assert not fresh(deployment.server_folder)
 
 
 def test_models_are_exchanged_under_their_clients(

@@ -22,7 +22,7 @@ SEED = b"sixteen secrets!"
 @pytest.mark.parametrize(
     "holder",
     [
-        say.Welcome(say.PROTOCOL, new_id(), SEED),
+        say.Welcome(say.PROTOCOL, new_id(), SEED, new_id()),
         say.Dealt(new_id(), SEED),
         Header(SERVER, "0" * 64, SEED, 1),
         Answered(None, SEED),  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from tests.serve.deployment import fresh, is_running, used
 from veilform.errors import ConnectionFailed, VeilformError
 from veilform.models.bert.sides import Shape
 from veilform.models.text import TokenBatch
+from veilform.roles import SERVER
 from veilform.serve.local import LocalService
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +123,26 @@ def test_a_client_is_killed_in_a_run(
     assert not fresh(service.folder / "server-stock")
 
 
+def test_stocks_outlive_a_server_that_is_killed(
+    service: LocalService, tiny: Path, batch: TokenBatch
+) -> None:
+    """Its next process has the same P, and what its folder says fresh is whole."""
+    shape = Shape(*batch.ids.shape)
+    with service.client() as client:
+        for _ in range(2):
+            client.prepare(shape)
+        os.kill(pid_of(service, 1), signal.SIGKILL)
+        service._children[1].wait(5)
+    options = ["--dealer", "{}:{}".format(*service.dealer)]
+    options += ["--stock", str(service.folder / "server-stock")]
+    service.server = service._start(SERVER, [str(tiny), *options])
+    with service.client() as client:
+        assert client.ready(shape) == 2
+        client.infer(batch)
+        assert client.ready(shape) == 1
+    assert len(used(service.folder / "server-stock")) == 1
+
+
 PARENT = """
 import sys, time
 from pathlib import Path
@@ -179,7 +200,7 @@ def _ignoring(call: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("until", ["veilform-*", "veilform-*/stock/*.used"])
+@pytest.mark.parametrize("until", ["veilform-*", "veilform-*/*-stock/*.stock"])
 def test_an_interrupted_demo_leaves_nothing(
     tiny: Path, tmp_path: Path, number: int, until: str
 ) -> None:

@@ -206,8 +206,9 @@ def test_nothing_secret_is_logged(
     through = deployment.through(at_client=watched, at_server=watched)
     with deployment.client(to_server=through) as client:
         client.prepare(Shape(*batch.ids.shape))
-        shown += [repr(client), repr(client._ready), repr(client._store), repr(client.side)]
-        client.infer(batch)
+        taken = client.take(Shape(*batch.ids.shape))
+        shown += [repr(client), repr(taken), repr(client._store), repr(client.side)]
+        client.infer(batch, stock=taken)
     through = deployment.through(at_client=changed)
     with deployment.client(to_server=through) as client, pytest.raises(ProtocolError) as error:
         client.infer(batch)

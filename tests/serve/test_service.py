@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -12,11 +12,10 @@ from types import SimpleNamespace
 import pytest
 from tests.serve.deployment import Deployment, fresh, used
 
-from veilform.correlation import store as store_module
+from veilform.correlation.ledger import LedgerFailed
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import Open, Preshare
 from veilform.correlation.stockfile import Incoming
-from veilform.correlation.store import StockStore
 from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockError, VeilformError
 from veilform.masks import MaskRef
 from veilform.models.bert.sides import Shape
@@ -235,7 +234,7 @@ def test_a_stock_whose_client_was_not_told_is_burnt(
             client.prepare(Shape(*batch.ids.shape))
         assert not fresh(deployment.server_folder)
         assert not fresh(deployment.client_folder)
-    assert [Path(name).stem for name in kept] == used(deployment.server_folder)
+    assert {Path(name).stem for name in kept} == set(used(deployment.server_folder))
     with deployment.client() as client:
         client.infer(batch)
 
@@ -243,13 +242,15 @@ def test_a_stock_whose_client_was_not_told_is_burnt(
 def test_a_client_interrupted_when_its_stock_came(
     deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(store: StockStore) -> None:
-        if store._role is CLIENT:
+    genuine = Incoming.seal
+
+    def interrupted(stock: Incoming) -> None:
+        genuine(stock)
+        if stock.role is CLIENT:
             raise KeyboardInterrupt
 
     with deployment.client() as client:
-        monkeypatch.setattr(store_module, "_PUTS_PER_SWEEP", 1)
-        monkeypatch.setattr(StockStore, "_forget_old_marks", interrupted)
+        monkeypatch.setattr(Incoming, "seal", interrupted)
         with pytest.raises(KeyboardInterrupt):
             client.prepare(Shape(*batch.ids.shape))
         assert not fresh(deployment.client_folder)
@@ -258,16 +259,12 @@ def test_a_client_interrupted_when_its_stock_came(
 def test_a_stock_that_the_client_cannot_claim_is_burnt(
     deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = os.link
-
-    def fail(old: Path, new: Path) -> None:
-        if old.parent == deployment.client_folder:
-            raise OSError(errno.EIO, "input/output error")
-        genuine(old, new)
+    def fail(*_: object) -> None:
+        raise LedgerFailed(sqlite3.OperationalError("disk I/O error"))
 
     with deployment.client() as client:
         client.prepare(Shape(*batch.ids.shape))
-        monkeypatch.setattr("veilform.correlation.store.os.link", fail)
+        monkeypatch.setattr(client._store._ledger, "claim", fail)
         with pytest.raises(StockError, match="cannot be marked used"):
             client.infer(batch)
         assert not fresh(deployment.client_folder)

@@ -165,14 +165,17 @@ def test_streamed_is_what_is_dealt_in_one_go(
     monkeypatch.setattr(pending_module, "MOST_QUEUED_BYTES", 10_000)
     with deployment.client() as client:
         client.prepare(SHAPE)
-        ((_, manifest, _),) = client._ready[SHAPE]
+        manifest = client.side.manifest(SHAPE, client._weights)
         (ours,), (theirs,) = (
             [Path(name).stem for name in fresh(folder)]
             for folder in (deployment.client_folder, deployment.server_folder)
         )
         stocks = {
-            CLIENT: client._store.claim(ours, manifest),
-            SERVER: deployment.server._store.claim(theirs, manifest),
+            role: store.claim(name, manifest, store._ledger.find(name)[0].peer)  # type: ignore[index]
+            for role, store, name in (
+                (CLIENT, client._store, ours),
+                (SERVER, deployment.server._store, theirs),
+            )
         }
     taken = {role: [stock.take(s) for s in manifest.specs] for role, stock in stocks.items()}
     seeds = {role: materials[0]._seed for role, materials in taken.items()}

@@ -128,6 +128,7 @@ def serve(
     from veilform.roles import DEALER, SERVER
     from veilform.serve.address import parse
     from veilform.serve.local import READY
+    from veilform.serve.masking import kept_in
     from veilform.serve.served import Models
     from veilform.serve.server import Server
     from veilform.settings import ServeSettings, load
@@ -158,9 +159,8 @@ def serve(
                 if folder is not None:
                     publish(sides[-1], folder)
         store = StockStore(settings.stock, SERVER)
-        running = Server(
-            Models(sides), store, lambda: connect(*dealer_at, identity, DEALER, link=shape)
-        )
+        models = Models(sides, kept_in(settings.stock))
+        running = Server(models, store, lambda: connect(*dealer_at, identity, DEALER, link=shape))
         try:
             running.register()
             service = running.service(listener)

@@ -66,10 +66,7 @@ class Incoming:
         self.dealt, self.corrections = (cast(BinaryIO, part) for part in self._parts)
 
     def seal(self) -> None:
-        """Writes the header, without waiting for the disk.
-
-        A stock is burnt when its process ends, so nothing asks for it after a crash of the system.
-        Whatever that left of it would show by the checksums, like a disk that failed to write.
+        """Writes the header, and waits until the disk has all of it.
 
         Raises:
             OSError: the disk did not take something.
@@ -83,6 +80,7 @@ class Incoming:
         head = msgspec.msgpack.encode(Header(*self._start, _checksum(self._start[2], table)))
         content = memoryview(_MAGIC + len(head).to_bytes(4, "little") + head)
         _write_all(self._descriptor, content, 0)
+        os.fsync(self._descriptor)
 
 
 class _Part:
@@ -144,7 +142,7 @@ class Outgoing:
                 )
             self._sizes = _sizes(role, manifest)
             body = BODY + sum(self._sizes)
-            size = body + 4 * sum(map(_blocks, self._sizes))
+            size = file_bytes(role, manifest)
             # With one byte more, so that a longer file shows.
             table = os.pread(descriptor, size - body + 1, body)
             if len(table) != size - body or _checksum(header.seed, table) != header.checksum:
@@ -227,6 +225,12 @@ def _header(start: bytes) -> Header:
 
 def _sizes(role: Role, manifest: Manifest) -> tuple[int, int]:
     return manifest.dealt_bytes(role), manifest.correction_bytes if role is Role.SERVER else 0
+
+
+def file_bytes(role: Role, manifest: Manifest) -> int:
+    """Of a whole file."""
+    sizes = _sizes(role, manifest)
+    return BODY + sum(sizes) + 4 * sum(map(_blocks, sizes))
 
 
 def _blocks(size: int) -> int:

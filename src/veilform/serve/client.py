@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -35,9 +35,12 @@ from veilform.protocol.party import Party
 from veilform.roles import CLIENT
 from veilform.serve import messages as say
 from veilform.serve.beside import beside
+from veilform.serve.held import receive_held, send_held
 from veilform.serve.segments import DEALING_S, receive_segments
 from veilform.transport import Channel, Kind, PeerError, Traffic
 from veilform.transport.control import printable
+
+log = logging.getLogger("veilform")
 
 Logits = npt.NDArray[np.float64]
 
@@ -66,7 +69,15 @@ class InferenceCost(NamedTuple):
     operations: dict[str, float]
 
 
-class _Prepared(NamedTuple):
+class Prepared(NamedTuple):
+    """A stock that is held for one run. `Client.infer` uses it up, `Client.release` lets it go.
+
+    Attributes:
+        stock: its id.
+        manifest: what it is for.
+        seconds: that its making took.
+    """
+
     stock: str
     manifest: Manifest
     seconds: float
@@ -75,9 +86,12 @@ class _Prepared(NamedTuple):
 class Client(Closing):
     """A connection to one server and one dealer.
 
+    Its stocks are in the store, and stay there when it ends: clients of one store and server, in
+    one process or several, now or later, take each other's. A stock is one client's at a time.
+
     Args:
         side: the public part of the model.
-        store: where this client keeps its stocks.
+        store: where this client keeps its stocks; may be shared.
         connect_server, connect_dealer: open the channels.
 
     Raises:
@@ -94,8 +108,6 @@ class Client(Closing):
     ) -> None:
         self.side = side
         self._store = store
-        store.burn_leftovers()
-        self._ready: dict[Shape, deque[_Prepared]] = {}
         self._dealer = connect_dealer()
         try:
             self._server = connect_server()
@@ -103,18 +115,57 @@ class Client(Closing):
             self._dealer.close()
             raise
         try:
-            self._server.send_control(say.Hello(say.PROTOCOL, side.model))
+            self._server.send_control(say.Hello(say.PROTOCOL, side.model, store.id))
             welcome = self._server.receive_control(say.Welcome)
             if welcome.protocol != say.PROTOCOL:
                 raise ProtocolError(
                     f"the server speaks protocol {welcome.protocol}, this program {say.PROTOCOL}"
                 )
+            self._weights, self._peer = welcome.weights, welcome.store
+            self._agree()
         except BaseException:
             self.close()
             raise
-        self._weights = welcome.weights
         shapes = weight_shapes(side.config, side.scales.private_embedding)
         self._common = CommonParts(welcome.seed, shapes)
+
+    def _agree(self) -> None:
+        """Burns what only this side has of the stocks for this server; the server does likewise."""
+        mine = self._store.kept(self._peer)
+        send_held(self._server, mine)
+        theirs = receive_held(self._server)
+        # One that is coming may not have reached the server yet.
+        lost = [stock for stock, is_fresh in mine.items() if is_fresh and stock not in theirs]
+        if burnt := self._store.burn_idle(lost, self._peer):
+            log.info("%d stock(s) burnt that the server has no more", burnt)
+
+    def ready(self, shape: Shape) -> int:
+        """How many stocks for runs of this shape could be taken. Also when this is closed.
+
+        Raises:
+            InputError: the model has no such length.
+            StockError: the disk refuses.
+        """
+        return self._store.ready(self.side.manifest(shape, self._weights), self._peer)
+
+    def take(self, shape: Shape) -> Prepared | None:
+        """Holds a stock for a run of this shape, if there is one. Also when this is closed.
+
+        Raises:
+            InputError: the model has no such length.
+            StockError: the disk refuses.
+        """
+        manifest = self.side.manifest(shape, self._weights)
+        row = self._store.take(manifest, self._peer)
+        return Prepared(row.id, manifest, row.seconds) if row else None
+
+    def release(self, prepared: Prepared) -> None:
+        """Lets go of a stock that was taken, for others to take. Nothing happens if it was used.
+
+        Raises:
+            StockError: the disk refuses.
+        """
+        self._store.release(prepared.stock)
 
     def prepare(self, shape: Shape) -> float:
         """Has one stock dealt for runs of this shape, ahead of its use; the seconds it took.
@@ -131,18 +182,15 @@ class Client(Closing):
         dealt = self._dealer.receive_control(say.Dealt, timeout_s=DEALING_S)
         # Dealing goes on while the server collects its part, and gets the corrections from here.
         with (
-            self._store.burning(dealt.stock),
             self._telling_server(),
-            self._store.incoming(dealt.stock, manifest, dealt.seed) as stock,
+            self._store.incoming(dealt.stock, manifest, dealt.seed, self._peer) as stock,
             beside(
                 lambda: receive_segments(self._dealer, stock.dealt, manifest.dealt_bytes(CLIENT)),
                 self._dealer.close,
             ),
         ):
             self._offer(dealt, manifest, shape)
-        seconds = time.perf_counter() - start
-        self._ready.setdefault(shape, deque()).append(_Prepared(dealt.stock, manifest, seconds))
-        return seconds
+        return time.perf_counter() - start
 
     def _offer(self, dealt: say.Dealt, manifest: Manifest, shape: Shape) -> None:
         """Has the server collect its part, and sends it the corrections."""
@@ -157,12 +205,16 @@ class Client(Closing):
             raise ProtocolError("the server stored another stock than it was offered")
 
     def infer(
-        self, batch: TokenBatch, patience_s: float = PATIENCE_S
+        self,
+        batch: TokenBatch,
+        patience_s: float = PATIENCE_S,
+        stock: Prepared | None = None,
     ) -> tuple[Logits, InferenceCost]:
         """Logits (texts, labels) of padded texts; takes a prepared stock, or has one dealt.
 
         Args:
             patience_s: how long the server may let it wait for a turn.
+            stock: what to run with, when it was taken already.
 
         Raises:
             Overloaded: there was no turn; the stock is kept for the next time.
@@ -171,20 +223,24 @@ class Client(Closing):
         """
         shape = Shape(*batch.ids.shape)
         # First of all: an input that cannot be used must not take a stock out of the row.
-        inputs = self.side.inputs(batch)
-        if not self._ready.get(shape):
+        try:
+            inputs = self.side.inputs(batch)
+        except BaseException:
+            if stock is not None:
+                self.release(stock)
+            raise
+        prepared = stock or self.take(shape)
+        while prepared is None:
             self.prepare(shape)
-        prepared = self._ready[shape][0]
+            prepared = self.take(shape)  # unless another client was quicker
         before, start = self._server.counters.snapshot(), time.perf_counter()
-        with self._telling_server():
+        with self._telling_server(), self._spending(prepared):
             self._await_turn(prepared, patience_s)
-            self._ready[shape].popleft()
-            with self._store.burning(prepared.stock):
-                stock = self._store.claim(prepared.stock, prepared.manifest)
+            randomness = self._store.claim(prepared.stock, prepared.manifest, self._peer)
             program = self.side.program(shape).client(inputs)
             me = Party(CLIENT)
-            with stock.ahead():
-                answer: Answer = network.run(program, stock, self._server, party=me)
+            with randomness.ahead():
+                answer: Answer = network.run(program, randomness, self._server, party=me)
         seconds, operations = time.perf_counter() - start, me.seconds()
         if np.any(answer.flag):
             raise RangeError(
@@ -194,7 +250,7 @@ class Client(Closing):
         moved = self._server.counters.snapshot() - before
         return fixed.decode(answer.logits, LOGIT), _cost(moved, prepared, seconds, operations)
 
-    def _await_turn(self, prepared: _Prepared, patience_s: float) -> None:
+    def _await_turn(self, prepared: Prepared, patience_s: float) -> None:
         """Has the server begin. Its part of the stock is used from then on, this side's is not.
 
         Raises:
@@ -218,14 +274,22 @@ class Client(Closing):
             raise Overloaded(f"the server is busy: {printable(begun.reason)}")
 
     def close(self) -> None:
-        """Ends both connections, and burns what was prepared and not used."""
+        """Ends both connections. What was prepared and not used stays in the store."""
         self._dealer.close()
         self._server.close()
-        for prepared in self._ready.values():
-            for one in prepared:
-                with contextlib.suppress(StockError):
-                    self._store.discard(one.stock)
-        self._ready.clear()
+
+    @contextlib.contextmanager
+    def _spending(self, prepared: Prepared) -> Iterator[None]:
+        """Releases a stock if there was no turn, burns it if anything else goes wrong."""
+        try:
+            yield
+        except Overloaded:
+            self.release(prepared)
+            raise
+        except BaseException:
+            with contextlib.suppress(StockError):
+                self._store.discard(prepared.stock, self._peer)
+            raise
 
     @contextlib.contextmanager
     def _telling_server(self) -> Iterator[None]:
@@ -241,7 +305,7 @@ class Client(Closing):
 
 
 def _cost(
-    moved: Traffic, prepared: _Prepared, seconds: float, operations: dict[str, float]
+    moved: Traffic, prepared: Prepared, seconds: float, operations: dict[str, float]
 ) -> InferenceCost:
     up, down = moved.sent[Kind.DATA], moved.received[Kind.DATA]
     return InferenceCost(

@@ -9,7 +9,7 @@ import msgspec
 from veilform.correlation.store import StockId
 from veilform.transport.control import Control
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of everything that crosses a channel: control messages, protocols, frames."""
 MOST_MANIFEST_BYTES = 16 << 20
 MOST_WEIGHT_BYTES = 8 << 30
@@ -17,6 +17,8 @@ MOST_DEALT_BYTES = 8 << 30
 """The largest stock, dealt part or corrections, of one run."""
 
 MOST_PATIENCE_MS = 3_600_000
+MOST_HELD, MOST_HELD_RECORDS = 4096, 16
+"""Ids in a record of a list, and records of a list."""
 
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 WeightsId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
@@ -29,18 +31,30 @@ Axes = Annotated[
 
 
 class Hello(Control, frozen=True):
-    """Client to server, first: which protocol, and which model by its digest."""
+    """Client to server, first: which protocol, which model by its digest, whose stocks."""
 
     protocol: int
     model: Digest
+    store: StockId
 
 
 class Welcome(Control, frozen=True):
-    """Server to client: the masked weights' id, and the seed of their common part P."""
+    """Server to client: the masked weights' id, the seed of their common part P, whose stocks."""
 
     protocol: int
     weights: WeightsId
     seed: Seed
+    store: StockId
+
+
+class Held(Control, frozen=True):
+    """Client to server, then server to client: the stocks of one for the other that it has.
+
+    In as many records as it takes, up to the last.
+    """
+
+    stocks: Annotated[tuple[StockId, ...], msgspec.Meta(max_length=MOST_HELD)]
+    last: bool
 
 
 class Offer(Control, frozen=True):

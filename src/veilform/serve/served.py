@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.weights import dealer_bytes
 from veilform.errors import InputError, ProtocolError
-from veilform.models.bert.sides import ServerSide, Shape, fresh_weights
+from veilform.models.bert.sides import ServerSide, Shape
 from veilform.serve import messages as say
+from veilform.serve.masking import Masking, new_masking
 from veilform.serve.segments import DEALING_S
 from veilform.transport import Channel
 
@@ -17,12 +18,12 @@ from veilform.transport import Channel
 class Served:
     """One model, and the masked weights that its clients' stocks are dealt with.
 
-    One set of masked weights a process: their common part goes to every client of the model.
+    One set of masked weights: their common part goes to every client of the model.
     """
 
-    def __init__(self, side: ServerSide) -> None:
+    def __init__(self, side: ServerSide, masking: Masking) -> None:
         self.side = side
-        self.weights, self.seed = fresh_weights()
+        self.weights, self.seed = masking
         self._registering = threading.Lock()
 
     def manifest(self, shape: Shape, digest: str) -> Manifest:
@@ -69,11 +70,27 @@ class Models:
     """What a server offers, by the models' digests.
 
     A client keeps the model that it came for until it leaves, whatever is offered since.
+
+    Args:
+        masking: the masked weights of each; new ones of this process, or kept ones.
     """
 
-    def __init__(self, sides: Iterable[ServerSide]) -> None:
+    def __init__(
+        self,
+        sides: Iterable[ServerSide],
+        masking: Callable[[ServerSide], Masking] = new_masking,
+    ) -> None:
         self._offered: dict[str, Served] = {}
-        self.offer([Served(side) for side in sides])
+        self._masking = masking
+        self.offer([self.made(side) for side in sides])
+
+    def made(self, side: ServerSide) -> Served:
+        """A model with its masked weights, ready to be offered.
+
+        Raises:
+            InputError: these cannot be kept.
+        """
+        return Served(side, self._masking(side))
 
     def offer(self, served: Iterable[Served]) -> None:
         """Offers these from now on, and no others.

@@ -20,7 +20,9 @@ from veilform.roles import CLIENT, SERVER, Role
 from veilform.serve import messages as say
 from veilform.serve import told
 from veilform.serve.beside import beside
+from veilform.serve.connected import Connected
 from veilform.serve.dealers import Dealers, translated
+from veilform.serve.held import receive_held, send_held
 from veilform.serve.segments import receive_segments
 from veilform.serve.served import Models, Served
 from veilform.serve.service import IDLE_S, Service
@@ -33,8 +35,8 @@ from veilform.transport.control import printable
 log = logging.getLogger("veilform")
 
 MOST_BATCH = 64
-MOST_OFFERED = 16
-"""Stocks that one client may have waiting here."""
+MOST_OFFERED = 64
+"""Stocks that one client may have waiting here, over all its connections."""
 MOST_HELD_BYTES = 16 << 30
 """Of all clients' stocks that come in, to the disk, or are in use, in memory."""
 
@@ -69,7 +71,8 @@ class Server:
         self._work = Work()
         self._held = 0
         self._held_lock = threading.Lock()
-        store.burn_leftovers()
+        self._connected = Connected()
+        store.burn_other_weights(served.weights for served in models)
 
     def service(self, listener: Listener) -> Service:
         """This server behind a listener."""
@@ -90,10 +93,15 @@ class Server:
             ConnectionFailed, ProtocolError: the dealer does not take one. Nothing has changed.
         """
         known = {served.side.model: served for served in self._models}
-        now = [_same_or_new(known.get(side.model), side) for side in sides]
+        now = [self._same_or_new(known.get(side.model), side) for side in sides]
         for served in now:
             self._dealers.release(self._dealers.ask(served.see_to).channel)
         self._models.offer(now)
+
+    def _same_or_new(self, known: Served | None, side: ServerSide) -> Served:
+        if known is None or known.side.scales != side.scales:
+            return self._models.made(side)
+        return known
 
     def close(self) -> None:
         """Closes the connections to the dealer, whoever waits for it."""
@@ -106,45 +114,55 @@ class Server:
         served = self._models.of(hello.model)
         # A dealer that was restarted in between gets the weights again.
         self._dealers.release(self._dealers.ask(served.see_to).channel)
-        channel.send_control(say.Welcome(say.PROTOCOL, served.weights, served.seed))
-        shapes: dict[str, Shape] = {}
-        try:
+        channel.send_control(say.Welcome(say.PROTOCOL, served.weights, served.seed, self._store.id))
+        # Nobody else can have the client's key, nor know what its folder is called.
+        peer = f"{channel.peer_key}/{hello.store}"
+        with self._connected.client(peer) as offered:
             while True:
-                asked = channel.receive_control(say.Offer, say.Begin, timeout_s=IDLE_S)
+                asked = channel.receive_control(say.Offer, say.Begin, say.Held, timeout_s=IDLE_S)
                 with self._work.on(channel):
                     if isinstance(asked, say.Offer):
-                        shapes[asked.stock] = self._take_in(channel, served, asked, len(shapes))
+                        offered.add(asked.stock)
+                        self._take_in(channel, served, asked, peer)
+                    elif isinstance(asked, say.Begin):
+                        self._begin(channel, served, asked, peer)
                     else:
-                        self._begin(channel, served, asked, shapes)
-        finally:
-            # What a client leaves unused nobody else can use.
-            for stock in shapes:
-                with contextlib.suppress(StockError):
-                    self._store.discard(stock)
+                        self._agree(channel, asked, peer)
 
-    def _take_in(self, channel: Channel, served: Served, offer: say.Offer, waiting: int) -> Shape:
+    def _agree(self, channel: Channel, first: say.Held, peer: str) -> None:
+        """Burns what only this side has of a client's stocks, and says what is left."""
+        theirs = receive_held(channel, first)
+        with _own_disk():
+            # What came while the client made its list is not in it.
+            lost = set(self._store.kept(peer)) - theirs - self._connected.offered(peer)
+            burnt = self._store.burn_idle(lost, peer)
+            kept = self._store.kept(peer)
+        if burnt:
+            log.info("%d stock(s) burnt that their client has no more", burnt)
+        send_held(channel, kept)
+
+    def _take_in(self, channel: Channel, served: Served, offer: say.Offer, peer: str) -> None:
         """Collects the server's part of a stock while the client's corrections come in."""
         if offer.batch > MOST_BATCH:
             raise InputError(f"a batch of {offer.batch} texts is over the limit of {MOST_BATCH}")
-        if waiting >= MOST_OFFERED:
-            raise StockError(f"{waiting} stocks of this client wait already; use them first")
         shape = Shape(offer.batch, offer.length)
         manifest = served.manifest(shape, offer.manifest)
         named = Named(SERVER, served.side.model, shape, offer.stock)
         with told.stocking(self._tell, named, channel):
-            self._collect_beside(channel, offer, manifest)
-        return shape
+            self._collect_beside(channel, offer, manifest, peer)
 
-    def _collect_beside(self, channel: Channel, offer: say.Offer, manifest: Manifest) -> None:
+    def _collect_beside(
+        self, channel: Channel, offer: say.Offer, manifest: Manifest, peer: str
+    ) -> None:
         collected = self._dealers.ask(lambda dealer: _collect(dealer, offer))
         dealer, seed = collected.channel, collected.answer
         # The client knows of it once it is told, and no one burns it before.
-        with self._store.burning(offer.stock):
+        with self._store.burning(offer.stock, peer):
             try:
                 with (
                     self._holding(manifest),
                     _own_disk(),
-                    self._store.incoming(offer.stock, manifest, seed) as stock,
+                    self._store.incoming(offer.stock, manifest, seed, peer, MOST_OFFERED) as stock,
                     beside(
                         lambda: _receive_dealt(dealer, stock, manifest),
                         lambda: self._dealers.drop(dealer),
@@ -157,11 +175,11 @@ class Server:
             self._dealers.release(dealer)
             channel.send_control(say.Stored(offer.stock))
 
-    def _begin(
-        self, channel: Channel, served: Served, begin: say.Begin, shapes: dict[str, Shape]
-    ) -> None:
+    def _begin(self, channel: Channel, served: Served, begin: say.Begin, peer: str) -> None:
         """Runs when there is a turn; otherwise says so, and the stock stays as it is."""
-        shape = shapes.get(begin.stock)
+        with _own_disk():
+            found = self._store.find(begin.stock, peer)
+        shape = Shape(found.batch, found.length) if found else None
         named = Named(SERVER, served.side.model, shape or Shape(0, 0), begin.stock)
         try:
             with (
@@ -169,8 +187,7 @@ class Server:
                 self._turn(channel, begin.patience_ms / 1000),
             ):
                 watch.begins()
-                shapes.pop(begin.stock, None)
-                self._run(channel, served, begin, shape)
+                self._run(channel, served, begin, shape, peer)
         except Overloaded as error:
             channel.send_control(say.Busy(begin.stock, str(error)))
 
@@ -182,23 +199,27 @@ class Server:
         finally:
             self._tell(Waiting(party=SERVER.value, count=self._turns.waiting))
 
-    def _run(self, channel: Channel, served: Served, begin: say.Begin, shape: Shape | None) -> None:
-        try:
+    def _run(
+        self,
+        channel: Channel,
+        served: Served,
+        begin: say.Begin,
+        shape: Shape | None,
+        peer: str,
+    ) -> None:
+        with self._store.burning(begin.stock, peer):
             _check(begin.protocol)
             if begin.model != served.side.model:
                 raise ProtocolError("this connection is for another model")
             if shape is None:
                 raise ProtocolError(
-                    f"stock {begin.stock} was not offered on this connection, or was used already"
+                    f"stock {begin.stock} was not offered by this client, or was used already"
                 )
             manifest = served.manifest(shape, begin.manifest)
             with self._holding(manifest):
                 with _own_disk():
-                    stock = self._store.claim(begin.stock, manifest)
+                    stock = self._store.claim(begin.stock, manifest, peer)
                 _answer(channel, served.side, begin, shape, stock)
-        except BaseException:
-            self._store.discard(begin.stock)
-            raise
 
     @contextlib.contextmanager
     def _holding(self, manifest: Manifest) -> Iterator[None]:
@@ -227,12 +248,6 @@ def _check(protocol: int) -> None:
             f"the client speaks protocol {protocol}, the server {say.PROTOCOL}; "
             "install the same release"
         )
-
-
-def _same_or_new(known: Served | None, side: ServerSide) -> Served:
-    if known is not None and known.side.scales == side.scales:
-        return known
-    return Served(side)
 
 
 def _answer(

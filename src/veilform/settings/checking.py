@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from veilform.correlation.store import StockStore
+from veilform.correlation.store import StockStore, new_id
 from veilform.errors import ConnectionFailed, InputError, VeilformError
 from veilform.models.bert.sides import ClientSide, ServerSide
 from veilform.models.checkpoint import resolve
@@ -166,7 +166,7 @@ def _reached(settings: Settings, role: Role) -> Iterator[Finding]:
 
             def ask(path: Path = model.path) -> str:
                 with reach(SERVER) as channel:
-                    channel.send_control(say.Hello(say.PROTOCOL, ClientSide(path).model))
+                    channel.send_control(say.Hello(say.PROTOCOL, ClientSide(path).model, new_id()))
                     channel.receive_control(say.Welcome)
                     return "served there"
 

@@ -35,6 +35,10 @@ C = TypeVar("C", bound=Control)
 class Channel(Closing):
     """One end of a connection to ``peer``.
 
+    Attributes:
+        peer_key: fingerprint of the public key that the peer proved to have, on the accepting
+            side; "" otherwise.
+
     Sending never waits for the peer while the queue has room: a thread of the channel sends. The
     buffers given to `send_data` and `send_bulk` are not copied. They belong to the channel until
     they are sent, so do not write to them again, or call `flush` first.
@@ -45,8 +49,11 @@ class Channel(Closing):
     peer that this side stopped, without saying why.
     """
 
-    def __init__(self, stream: Stream, peer: Role, settings: Settings | None = None) -> None:
+    def __init__(
+        self, stream: Stream, peer: Role, settings: Settings | None = None, peer_key: str = ""
+    ) -> None:
         self.peer = peer
+        self.peer_key = peer_key
         self._framing = Framing(stream, peer, settings or Settings())
 
     def __repr__(self) -> str:

@@ -40,6 +40,12 @@ class TlsEngine:
         with self._lock:
             return self._tls.getpeercert() or {}
 
+    @property
+    def peer_certificate_der(self) -> bytes:
+        """The same, as it came."""
+        with self._lock:
+            return self._tls.getpeercert(binary_form=True) or b""
+
     def shake_hands(self) -> bool:
         """Go on with the handshake. True once it is done; otherwise more must arrive first.
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import socket
 import ssl
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from veilform.errors import AuthenticationError, ConnectionFailed, InputError
 from veilform.roles import Role
@@ -92,6 +96,16 @@ def role_of(certificate: dict[str, Any], whence: str) -> Role:
         if names == (("DNS", host_name(role)),):
             return role
     raise AuthenticationError(f"{whence} was refused: its certificate names no role. {_AGAIN}")
+
+
+def key_of(certificate: bytes) -> str:
+    """SHA-256 of the public key in a verified certificate (DER), in hexadecimal."""
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    return hashlib.sha256(
+        key.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    ).hexdigest()
 
 
 def prepare(connection: socket.socket) -> None:

@@ -23,6 +23,7 @@ from veilform.transport.engine import TlsEngine
 from veilform.transport.handshake import (
     close_quietly,
     explain,
+    key_of,
     prepare,
     role_of,
     system_reason,
@@ -110,6 +111,7 @@ class _Arrival:
 
     stream: TlsStream | None = None
     role: Role | None = None
+    key: str = ""
     error: VeilformError | None = None
 
 
@@ -281,7 +283,8 @@ class Listener(Closing):
             prepare(plain)
             engine = TlsEngine(self._contexts.current(), None)
             shake_hands(plain, engine, self._handshake_timeout_s)
-            return _Arrival(TlsStream(plain, engine), role_of(engine.peer_certificate, whence))
+            role = role_of(engine.peer_certificate, whence)
+            return _Arrival(TlsStream(plain, engine), role, key_of(engine.peer_certificate_der))
         except NothingSaid:
             close_quietly(plain)
             raise
@@ -294,7 +297,8 @@ class Listener(Closing):
     def _welcome(self, arrival: _Arrival, expect: Collection[Role]) -> tuple[Channel, Role]:
         if arrival.stream is None or arrival.role is None:
             raise arrival.error or ConnectionFailed("a handshake failed")
-        channel = Channel(shaped(arrival.stream, self._link), arrival.role, self._settings)
+        stream = shaped(arrival.stream, self._link)
+        channel = Channel(stream, arrival.role, self._settings, arrival.key)
         if arrival.role not in expect:
             channel.send_error(f"it does not talk to the {arrival.role.value} here")
             channel.close()

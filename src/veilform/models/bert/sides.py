@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +36,8 @@ from veilform.ring import Words
 
 SCALES = "scales.json"
 _MOST_SCALES_BYTES = 4 << 20
+
+RingArray = tuple[str, bool, Words]
 
 
 class ScaleTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,7 +133,11 @@ def _tables(scales: Scales) -> Iterator[Table]:
 
 
 class ServerSide(Side):
-    """A full checkpoint, ready to serve."""
+    """A full checkpoint, ready to serve.
+
+    Attributes:
+        content: digest of the weights as ring elements, which `masked` masks.
+    """
 
     def __init__(
         self, folder: Path, private_embedding: bool = False, *, only_calibrated: bool = True
@@ -169,7 +175,9 @@ class ServerSide(Side):
         # Weights and biases are the same at every length, but that a private embedding has as many
         # positions in its bias as there are: the longest has them all.
         arrays = ring_arrays(config, tensors, planned[-1], private_embedding)
-        self._packed = server_weights(arrays)
+        hasher = hashlib.sha256()
+        self._packed = server_weights(_hashed(arrays, hasher))
+        self.content = hasher.hexdigest()
         del tensors, arrays
         memory.trim()
 
@@ -249,6 +257,15 @@ def one_hot(config: BertConfig, batch: TokenBatch) -> Words:
     ones = np.stack([batch.ids, config.vocab_size + batch.types], axis=-1)
     np.put_along_axis(rows, ones, np.uint64(1), axis=2)
     return rows
+
+
+def _hashed(arrays: Iterable[RingArray], hasher: hashlib._Hash) -> Iterator[RingArray]:
+    """The same arrays; the weights among them have gone into the hash."""
+    for name, is_bias, words in arrays:
+        if not is_bias:
+            hasher.update(f"{name} {words.shape} ".encode())
+            hasher.update(np.ascontiguousarray(words).data)
+        yield name, is_bias, words
 
 
 def publish(server: ServerSide, out_dir: Path) -> None:
