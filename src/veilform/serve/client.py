@@ -157,12 +157,16 @@ class Client(Closing):
             raise ProtocolError("the server stored another stock than it was offered")
 
     def infer(
-        self, batch: TokenBatch, patience_s: float = PATIENCE_S
+        self,
+        batch: TokenBatch,
+        patience_s: float = PATIENCE_S,
+        follow: network.Follow | None = None,
     ) -> tuple[Logits, InferenceCost]:
         """Logits (texts, labels) of padded texts; takes a prepared stock, or has one dealt.
 
         Args:
             patience_s: how long the server may let it wait for a turn.
+            follow: told of every message of the run.
 
         Raises:
             Overloaded: there was no turn; the stock is kept for the next time.
@@ -184,7 +188,7 @@ class Client(Closing):
             program = self.side.program(shape).client(inputs)
             me = Party(CLIENT)
             with stock.ahead():
-                answer: Answer = network.run(program, stock, self._server, party=me)
+                answer: Answer = network.run(program, stock, self._server, party=me, follow=follow)
         seconds, operations = time.perf_counter() - start, me.seconds()
         if np.any(answer.flag):
             raise RangeError(
