@@ -10,6 +10,7 @@ from veilform.commands import (
     bench,
     console,
     demo,
+    gateway,
     models,
     parallel,
     plan,
@@ -36,6 +37,7 @@ app.command()(services.export)
 app.command()(services.dealer)
 app.command()(services.server)
 app.command()(services.classify)
+app.command()(gateway.gateway)
 app.add_typer(bench.app, name="bench")
 app.add_typer(runtime.app, name="runtime")
 app.add_typer(parallel.app, name="parallel")

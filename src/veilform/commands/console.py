@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -53,6 +54,12 @@ LinkName = Annotated[
         "lan (1 Gbit/s, 1 ms round trip) or wan (200 Mbit/s, 40 ms).",
     ),
 ]
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Raises InputError, with what to install, when a module of an extra is missing."""
+    if any(importlib.util.find_spec(module) is None for module in modules):
+        raise InputError(f"this needs an extra: pip install 'veilform[{extra}]'")
 
 
 def print_json(document: Any) -> None:

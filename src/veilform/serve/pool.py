@@ -133,9 +133,7 @@ class Pool(Closing):
             Overloaded: there is no room for all, or the pool is ending.
             InputError: a text fits no bucket.
         """
-        tickets = [
-            Ticket(tokens, self._pad([tokens]).ids.shape[1], deadline, follow) for tokens in texts
-        ]
+        tickets = [Ticket(tokens, self.padded(tokens), deadline, follow) for tokens in texts]
         with self._changed:
             if self._ending:
                 raise Overloaded("the gateway is ending")
@@ -148,6 +146,10 @@ class Pool(Closing):
             self._queue.extend(tickets)
             self._changed.notify(len(tickets))
         return tickets
+
+    def padded(self, tokens: Tokens) -> int:
+        """The bucket of a text, in tokens; InputError if it fits none."""
+        return self._pad([tokens]).ids.shape[1]
 
     @property
     def state(self) -> State:
