@@ -17,7 +17,7 @@ BODY_S = 10.0
 _T = TypeVar("_T")
 
 
-async def read_json(request: Request, kind: type[_T], within_s: float = BODY_S) -> _T:
+async def read_json(request: Request, kind: type[_T]) -> _T:
     """The body as ``kind``.
 
     Raises:
@@ -28,10 +28,10 @@ async def read_json(request: Request, kind: type[_T], within_s: float = BODY_S) 
     if sent != "application/json":
         raise Problem(415, "content_type", "send Content-Type: application/json")
     try:
-        body = await asyncio.wait_for(_read(request), within_s)
+        body = await asyncio.wait_for(_read(request), BODY_S)
     except (TimeoutError, asyncio.TimeoutError):
         raise Problem(
-            408, "slow", f"the body did not come within {within_s:.0f} s", {"Connection": "close"}
+            408, "slow", f"the body did not come within {BODY_S:.0f} s", {"Connection": "close"}
         ) from None
     except ClientDisconnect:
         raise Gone from None

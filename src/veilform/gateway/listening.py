@@ -84,8 +84,9 @@ class HttpServer:
     """Runs an application on a socket, until it is stopped from any thread."""
 
     def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
-        # Its own log says what peers send, so only what is wrong with the server itself is kept.
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        # Their lines hold paths and errors that peers choose.
+        for name in ("uvicorn.error", "uvicorn.access"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._socket = listening
         self._server = _Quiet(
             uvicorn.Config(
