@@ -73,20 +73,20 @@ def gateway(
     remote = Remote(server, dealer, certificates, stock)
     batches = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= batch]
     # The port first: one in use is told before the models are read.
-    listening = bind(host, port)
-    with console.step("reading the models' public folders"):
-        catalogue = open_models(
-            public, remote, level=level, sessions=sessions, most_waiting=queue, batches=batches
-        )
-    try:
-        names = {*LOOPBACK, *(host_name or []), f"[{host}]" if ":" in host else host}
-        running = HttpServer(build(catalogue, names, token), listening)
-        console.stop_on_signals(running.stop, until_stdin_closes)
-        at, bound = listening.getsockname()[:2]
-        console.say(f"{READY}{f'[{at}]' if ':' in at else at}:{bound}")
-        running.run()
-    finally:
-        catalogue.close()
+    with bind(host, port) as listening:
+        with console.step("reading the models' public folders"):
+            catalogue = open_models(
+                public, remote, level=level, sessions=sessions, most_waiting=queue, batches=batches
+            )
+        try:
+            names = {*LOOPBACK, *(host_name or []), f"[{host}]" if ":" in host else host}
+            running = HttpServer(build(catalogue, names, token), listening)
+            console.stop_on_signals(running.stop, until_stdin_closes)
+            at, bound = listening.getsockname()[:2]
+            console.say(f"{READY}{f'[{at}]' if ':' in at else at}:{bound}")
+            running.run()
+        finally:
+            catalogue.close()
 
 
 def read_token(file: Path | None) -> str | None:

@@ -106,7 +106,7 @@ def _plain() -> Schema:
         "/ui/classify": {
             "post": _post(
                 "follow", "One text, told as it goes: events accepted, progress, answer, failed.",
-                _ref("AskedOne"), _STRING, "text/event-stream",
+                _ref("AskedOne"), _ref("Event"), "text/event-stream",
             ),
         },
     }  # fmt: skip
@@ -167,6 +167,10 @@ def _schemas() -> Schema:
     return {
         "Problem": _object(["error", "code"], error=_STRING, code=_STRING),
         "AskedOne": one,
+        "Event": _object(
+            ["event", "data"],
+            event={"enum": ["accepted", "progress", "answer", "failed"]}, data=_STRING,
+        ),
         "Asked": {"oneOf": [one, _closed(["texts"], texts=texts, **which)]},
         "Cost": _object([*cost], **cost),
         "Classified": _object(

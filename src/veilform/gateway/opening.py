@@ -67,10 +67,10 @@ def open_models(
     Raises:
         InputError, ModelError: a name or folder cannot be used.
     """
+    sides = [read_side(text) for text in named]
     served: list[Served] = []
     try:
-        for text in named:
-            name, version, side = read_side(text)
+        for name, version, side in sides:
             connecting = remote.opener(side)
             pool = Pool(
                 session_opener(connecting, level),

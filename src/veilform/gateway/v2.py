@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -68,7 +68,7 @@ class Inference(msgspec.Struct, frozen=True):
     """The body of infer. Of the parameters, ``deadline_s`` is known."""
 
     inputs: Annotated[tuple[Tensor, ...], Meta(min_length=1, max_length=2)]
-    id: Short | None = None
+    id: Short | UnsetType = UNSET
     parameters: dict[str, Any] = {}
     outputs: Annotated[tuple[Wanted, ...], Meta(max_length=8)] = ()
 
@@ -160,7 +160,7 @@ class V2:
                 if one["name"] in wanted
             ],
         }
-        return json(answer if asked.id is None else {**answer, "id": asked.id})
+        return json(answer if isinstance(asked.id, UnsetType) else {**answer, "id": asked.id})
 
     def _find(self, request: Request) -> Served:
         names = request.path_params
