@@ -55,10 +55,7 @@ class _Gateway:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is no http:// or https:// address")
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        self._open = lambda: kind(parts.hostname or "", parts.port, timeout=timeout_s)
+        self._at, self._timeout_s = parts, timeout_s
         self._prefix = parts.path.rstrip("/")
         self._which = {"model": model, "version": version, "deadline_s": timeout_s}
         self._headers = {"Content-Type": "application/json"}
@@ -72,9 +69,14 @@ class _Gateway:
             found += self._ask(rows[start : start + AT_ONCE])
         return found
 
+    def _connection(self) -> http.client.HTTPConnection:
+        secure = self._at.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        return kind(self._at.hostname or "", self._at.port, timeout=self._timeout_s)
+
     def _ask(self, rows: list[Any]) -> list[dict[str, Any]]:
         asked = {name: value for name, value in self._which.items() if value is not None}
-        connection = self._open()
+        connection = self._connection()
         try:
             body = json.dumps({"texts": rows, **asked})
             connection.request("POST", self._prefix + self._path, body, self._headers)
