@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from tests.gateway.running import Gateway
 
+from veilform.gateway import events as events_api
+from veilform.gateway import plain as plain_api
+from veilform.gateway import running
 from veilform.pipeline import PlainClassifier
 
 TEXTS = ["the film was not good", "the film was good"]
@@ -152,10 +155,18 @@ def test_what_cannot_be_answered(gateway: Gateway, path: str, body: Any, status:
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_a_deadline_that_passes(gateway: Gateway) -> None:
-    answer = gateway.ask("POST", "/classify", {"text": TEXTS[0], "deadline_s": 1e-6})
+def test_a_deadline_that_passes(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hurried(*given: Any) -> Any:
+        return running.outcomes(*given[:-1], 1e-6)
+
+    def followed(*given: Any) -> Any:
+        return running.followed(*given[:-1], 1e-6)
+
+    monkeypatch.setattr(plain_api, "outcomes", hurried)
+    monkeypatch.setattr(events_api, "followed", followed)
+    answer = gateway.ask("POST", "/classify", {"text": TEXTS[0]})
     assert (answer.status, answer.json["code"]) == (504, "deadline")
-    events = gateway.ask("POST", "/ui/classify", {"text": TEXTS[0], "deadline_s": 1e-6}).events()
+    events = gateway.ask("POST", "/ui/classify", {"text": TEXTS[0]}).events()
     assert (events[-1][0], events[-1][1]["code"]) == ("failed", "deadline")
 
 

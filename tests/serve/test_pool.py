@@ -219,11 +219,33 @@ def test_stock_that_is_low_is_told_and_the_session_kept(world: World) -> None:
         def take(self, shape: Any, deadline: float) -> Any:
             raise StockLow("no stock", retry_s=3.0)
 
+        def release(self, stock: Any) -> None:
+            raise AssertionError("there was none")
+
     with Pool(world.connect, pad, sessions=1, supply=Empty()) as pool:
         (ticket,) = pool.submit([text(1)], soon())
         with pytest.raises(StockLow):
             ticket.result()
         settle(pool, State(1, 1, 0, 0))
+
+
+def test_a_stock_that_came_too_late_is_given_back(world: World) -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.back: list[Any] = []
+
+        def take(self, shape: Any, deadline: float) -> Any:
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            return "stock"
+
+        def release(self, stock: Any) -> None:
+            self.back.append(stock)
+
+    supply = Slow()
+    with Pool(world.connect, pad, sessions=1, supply=supply) as pool:
+        (ticket,) = pool.submit([text(1)], time.monotonic() + 0.1)
+        assert isinstance(ticket.future.exception(timeout=SOON), DeadlineExceeded)
+        assert (supply.back, world.ran) == (["stock"], [])
 
 
 def test_ending_refuses_what_waits_and_lets_runs_end(world: World) -> None:

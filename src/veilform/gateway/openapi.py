@@ -6,7 +6,7 @@ from typing import Any
 
 import veilform
 from veilform.gateway.plain import MOST_TEXTS
-from veilform.gateway.running import DEADLINE_S, LONGEST_DEADLINE_S
+from veilform.gateway.running import DEADLINE_S, LONGEST_DEADLINE_S, SHORTEST_DEADLINE_S
 
 Schema = dict[str, Any]
 
@@ -14,7 +14,8 @@ _NUMBER: Schema = {"type": "number"}
 _STRING: Schema = {"type": "string"}
 _TEXT: Schema = {"type": "string", "pattern": r"[A-Za-z0-9]", "description": "Some words."}
 _DEADLINE: Schema = {
-    "type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_DEADLINE_S, "default": DEADLINE_S,
+    "type": "number", "minimum": SHORTEST_DEADLINE_S, "maximum": LONGEST_DEADLINE_S,
+    "default": DEADLINE_S,
     "description": "Seconds after which a 504 is the answer.",
 }  # fmt: skip
 _REFUSALS = {

@@ -11,7 +11,12 @@ from starlette.responses import Response
 
 from veilform.gateway.bodies import read_json
 from veilform.gateway.problems import Problem
-from veilform.gateway.running import DEADLINE_S, LONGEST_DEADLINE_S, outcomes
+from veilform.gateway.running import (
+    DEADLINE_S,
+    LONGEST_DEADLINE_S,
+    SHORTEST_DEADLINE_S,
+    outcomes,
+)
 from veilform.gateway.served import Catalogue
 from veilform.models.answers import CLASSIFICATION, EMBEDDING, Task
 from veilform.models.text import Pair, Text
@@ -20,7 +25,7 @@ from veilform.serve.pool import Outcome
 
 MOST_TEXTS = 64
 
-Deadline = Annotated[float, Meta(gt=0, le=LONGEST_DEADLINE_S)]
+Deadline = Annotated[float, Meta(ge=SHORTEST_DEADLINE_S, le=LONGEST_DEADLINE_S)]
 
 
 class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

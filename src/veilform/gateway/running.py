@@ -20,6 +20,7 @@ from veilform.serve.pool import Outcome, Ticket
 from veilform.serve.sessions import late
 
 DEADLINE_S = 60.0
+SHORTEST_DEADLINE_S = 1.0
 LONGEST_DEADLINE_S = 600.0
 
 

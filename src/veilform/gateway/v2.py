@@ -17,7 +17,12 @@ import veilform
 from veilform.gateway.bodies import read_json
 from veilform.gateway.plain import MOST_TEXTS, json
 from veilform.gateway.problems import Problem
-from veilform.gateway.running import DEADLINE_S, LONGEST_DEADLINE_S, outcomes
+from veilform.gateway.running import (
+    DEADLINE_S,
+    LONGEST_DEADLINE_S,
+    SHORTEST_DEADLINE_S,
+    outcomes,
+)
 from veilform.gateway.served import Catalogue, Served
 from veilform.models.answers import EMBEDDING
 from veilform.models.text import Pair, Text
@@ -92,8 +97,12 @@ class Inference(msgspec.Struct, frozen=True):
         asked = self.parameters.get("deadline_s", DEADLINE_S)
         if isinstance(asked, bool) or not isinstance(asked, int | float):
             raise Problem(400, "bad_input", "the parameter deadline_s is a number")
-        if not 0 < asked <= LONGEST_DEADLINE_S:
-            raise Problem(400, "bad_input", f"deadline_s is up to {LONGEST_DEADLINE_S:.0f}")
+        if not SHORTEST_DEADLINE_S <= asked <= LONGEST_DEADLINE_S:
+            raise Problem(
+                400,
+                "bad_input",
+                f"deadline_s is from {SHORTEST_DEADLINE_S:.0f} to {LONGEST_DEADLINE_S:.0f}",
+            )
         return float(asked)
 
 

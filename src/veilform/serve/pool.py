@@ -22,7 +22,6 @@ import numpy.typing as npt
 from veilform.closing import Closing
 from veilform.drive.network import Follow, Passed
 from veilform.errors import InputError, Overloaded
-from veilform.models.bert.sides import Shape
 from veilform.models.text import TokenBatch, Tokens
 from veilform.serve.client import InferenceCost
 from veilform.serve.sessions import Held, OnDemand, Session, Supply, late
@@ -247,8 +246,7 @@ class Pool(Closing):
                     ticket.follow(passed)
 
         began = time.monotonic()
-        stock = self._supply.take(Shape(*batch.ids.shape), deadline)
-        outputs, cost = held.infer(batch, stock, deadline, follow)
+        outputs, cost = held.infer(batch, self._supply, deadline, follow)
         return [
             Outcome(output, cost, len(tickets), began - ticket.since)
             for ticket, output in zip(tickets, outputs, strict=True)

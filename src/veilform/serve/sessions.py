@@ -36,7 +36,10 @@ class Session(Interface):
     """What runs a batch: a connection to server and dealer."""
 
     def infer(self, batch: TokenBatch, stock: Any, patience_s: float, follow: Follow) -> Result:
-        """Outputs (texts, L) and what they cost, with a stock that `Supply.take` gave."""
+        """Outputs (texts, L) and what they cost, with a stock that `Supply.take` gave.
+
+        The stock is the session's from now on: used, burnt, or given back where it came from.
+        """
 
     def ahead(self) -> bool:
         """One piece of work for later, while nothing waits; False if there is none."""
@@ -51,12 +54,18 @@ class Supply(Interface):
     def take(self, shape: Shape, deadline: float) -> Any:
         """A stock for a run of this shape; StockLow if there will be none by the deadline."""
 
+    def release(self, stock: Any) -> None:
+        """Takes back one that no session was given."""
+
 
 class OnDemand:
     """Stocks that each session has by itself, or has dealt when it runs."""
 
     def take(self, shape: Shape, deadline: float) -> None:
         """Nothing to hand over."""
+
+    def release(self, stock: None) -> None:
+        """Nothing to take back."""
 
 
 def late() -> DeadlineExceeded:
@@ -98,23 +107,25 @@ class Held:
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             return False
 
-    def infer(self, batch: TokenBatch, stock: Any, deadline: float, follow: Follow) -> Result:
+    def infer(self, batch: TokenBatch, supply: Supply, deadline: float, follow: Follow) -> Result:
         """Runs a batch; once more on a new connection if the one that was there is gone.
 
         That is safe: each try uses a stock of its own.
         """
         fresh = self._session is None
         try:
-            return self._infer(batch, stock, deadline, follow)
+            return self._infer(batch, supply, deadline, follow)
         except ConnectionFailed:
-            if fresh or stock is not None:
+            if fresh:
                 raise
-            return self._infer(batch, stock, deadline, follow)
+            return self._infer(batch, supply, deadline, follow)
 
-    def _infer(self, batch: TokenBatch, stock: Any, deadline: float, follow: Follow) -> Result:
+    def _infer(self, batch: TokenBatch, supply: Supply, deadline: float, follow: Follow) -> Result:
         session = self._open()
+        stock = supply.take(Shape(*batch.ids.shape), deadline)
         left = deadline - time.monotonic()
         if left <= 0:
+            supply.release(stock)
             raise late()
         try:
             return session.infer(batch, stock, left, follow)
