@@ -22,6 +22,8 @@ from veilform.serve.sessions import late
 DEADLINE_S = 60.0
 SHORTEST_DEADLINE_S = 1.0
 LONGEST_DEADLINE_S = 600.0
+INLINE_CHARACTERS = 4096
+"""Turned into tokens at once; more would hold up other requests, and goes to another thread."""
 
 
 async def outcomes(
@@ -85,7 +87,13 @@ async def _submit(
     def submit() -> list[Ticket]:
         return served.pool.submit(served.tokens(texts), deadline, follow)
 
+    if sum(map(_size, texts)) <= INLINE_CHARACTERS:
+        return submit()
     return await run_in_threadpool(submit)
+
+
+def _size(text: Text | Pair) -> int:
+    return sum(map(len, text)) if isinstance(text, tuple) else len(text)
 
 
 async def _all(tickets: list[Ticket], gone: asyncio.Future[None]) -> list[Outcome]:
