@@ -4,7 +4,7 @@
     python bench/gateway.py --json bench/results/gateway.json  and the figures as JSON
 
 The secure computation is replaced by nothing at all, so that what is left is the gateway: requests
-one after another on one kept connection, and by 8 callers at once. The processor time of a request is
+one after another on one kept connection, and by 8 callers at once. A request's processor time is
 that of gateway and callers together: they are one process here.
 """
 

@@ -155,7 +155,7 @@ class View {
       "added that the server does not know, so to it they are noise. These are the first bytes, as they arrived:";
     $("dealer-saw").textContent =
       `An order: random numbers for ${cost.texts_in_run} text of ${answer.length} padded tokens. ` +
-      "Nothing of what you typed, nothing of the answer.";
+      "Nothing else of what you typed, and nothing of the answer.";
     for (const [id, way] of [["you-hex", "down"], ["server-hex", "up"]]) {
       $(id).replaceChildren(...this.samples[way].map(sample));
     }
