@@ -214,6 +214,24 @@ def test_an_unreachable_server_is_told_at_once(world: World) -> None:
         assert pool.state.connected == 0
 
 
+def test_an_unexpected_failure_leaves_the_thread_at_work(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def connect() -> FakeSession:
+        if not world.opened:
+            world.opened += 1
+            raise OSError("something of the disk's")
+        return world.connect()
+
+    world.gate.release()
+    with Pool(connect, pad, sessions=1) as pool:
+        settle(pool, State(1, 1, 0, 0))
+        (ticket,) = pool.submit([text(1)], soon())
+        assert ticket.result().output[0] == 1
+    assert "OSError" in caplog.text
+    assert "something" not in caplog.text
+
+
 def test_stock_that_is_low_is_told_and_the_session_kept(world: World) -> None:
     class Empty:
         def take(self, shape: Any, deadline: float) -> Any:

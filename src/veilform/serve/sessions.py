@@ -99,10 +99,12 @@ class Held:
             return self._open().ahead()
         except StockLow:
             return False
-        except VeilformError as error:
+        except Exception as error:
             self.drop()
             if not self._told:
-                log.warning("no connection: %s; it is tried again", error)
+                # The text of an unexpected one may hold anything.
+                why = error if isinstance(error, VeilformError) else type(error).__name__
+                log.warning("no connection: %s; it is tried again", why)
             self._told = True
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             return False
