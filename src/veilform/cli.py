@@ -10,6 +10,7 @@ from veilform.commands import (
     bench,
     console,
     demo,
+    gateway,
     keys,
     models,
     parallel,
@@ -37,6 +38,7 @@ app.command()(services.deal)
 app.command()(services.serve)
 app.command()(services.classify)
 app.add_typer(keys.app, name="keys")
+app.command()(gateway.gateway)
 app.add_typer(bench.app, name="bench")
 app.add_typer(runtime.app, name="runtime")
 app.add_typer(parallel.app, name="parallel")

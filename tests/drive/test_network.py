@@ -109,3 +109,25 @@ def test_a_program_that_fails_within_a_message() -> None:
     assert isinstance(done[CLIENT], RuntimeError)
     with pytest.raises(ConnectionFailed, match=r"the client ended .* in the middle of a frame"):
         raise done[SERVER]
+
+
+def test_every_message_is_told_as_it_passes() -> None:
+    stocks = deal_stocks(MANIFEST)
+    seen: dict[Role, list[network.Passed]] = {CLIENT: [], SERVER: []}
+    ends = dict(zip((CLIENT, SERVER), channel_pair(CLIENT, SERVER, Settings(5.0)), strict=True))
+
+    def one(role: Role) -> None:
+        with ends[role]:
+            network.run(talk, stocks[role], ends[role], follow=seen[role].append)
+
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(one, role) for role in ends]:
+            each.result(20)
+    client, server = seen[CLIENT], seen[SERVER]
+    assert [passed.number for passed in client] == [1, 2, 3]
+    assert {passed.of for passed in client} == {3}
+    # Both saw the same bytes, one as sent and the other as received.
+    for way in (True, False):
+        mine = [(p.size, p.head) for p in client if p.sent is way]
+        assert mine == [(p.size, p.head) for p in server if p.sent is not way]
+    assert client[0].head == (1).to_bytes(8, "little") * 4

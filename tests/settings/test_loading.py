@@ -65,9 +65,11 @@ def test_flags_before_environment_before_file(here: Path) -> None:
 
 def test_text_of_the_environment_becomes_numbers_and_one_model(here: Path) -> None:
     names = {"CERTIFICATES": "certs", "SERVER": "s:1", "DEALER": "d:2", "STOCK": "stock",
-             "MODEL": "etc/public", "SESSIONS": "3", "DEADLINE_S": "2.5"}  # fmt: skip
+             "MODEL": "etc/public", "SESSIONS": "3", "PATIENCE_S": "2.5",
+             "HOST_NAMES": "a.example,b"}  # fmt: skip
     settings = load(GatewaySettings, None, {f"VEILFORM_{k}": v for k, v in names.items()})
-    assert (settings.sessions, settings.deadline_s) == (3, 2.5)
+    assert (settings.sessions, settings.patience_s) == (3, 2.5)
+    assert settings.host_names == ("a.example", "b")
     assert [model.called for model in settings.model] == ["public"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -54,6 +55,12 @@ LinkName = Annotated[
 ]
 
 
+def require_extra(extra: str, *modules: str) -> None:
+    """Raises InputError, with what to install, when a module of an extra is missing."""
+    if any(importlib.util.find_spec(module) is None for module in modules):
+        raise InputError(f"this needs an extra: pip install 'veilform[{extra}]'")
+
+
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
@@ -75,26 +82,37 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def log_to_stderr() -> None:
-    """Shows what a service does, one line an event."""
+def log_to_stderr(log_format: str = "text") -> None:
+    """Shows what a service does, one line an event: as ``text``, or ``json``."""
+    from veilform.observe.logs import JsonFormatter
+
+    as_json = log_format == "json"
     handler: logging.Handler = (
         RichHandler(console=err, show_path=False)
-        if err.is_terminal
+        if err.is_terminal and not as_json
         else logging.StreamHandler(sys.stderr)
     )
-    logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s")
+    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
-def stop_on_signals(stop: Callable[[], object], until_stdin_closes: bool) -> None:
+def stop_on_signals(
+    stop: Callable[[float], object], until_stdin_closes: bool, patience_s: float = 0.0
+) -> None:
     """Calls ``stop`` on Ctrl-C, on SIGTERM, and, for a child process, when its parent is gone.
 
-    A process that is then still busy ends nevertheless, in less than two seconds.
+    ``stop`` is given the time in which requests in work may end; at a second signal, none. A
+    process that is still busy two seconds after that ends nevertheless.
     """
+    called = False
 
     def stop_soon(*_: object) -> None:
+        nonlocal called
+        left = 0.0 if called else patience_s
+        called = True
         # Not in the signal handler itself, which may have interrupted a lock's holder.
-        threading.Thread(target=stop, daemon=True).start()
-        last = threading.Timer(LAST_S, end_at_once)
+        threading.Thread(target=stop, args=(left,), daemon=True).start()
+        last = threading.Timer(left + LAST_S, end_at_once)
         last.daemon = True
         last.start()
 
@@ -108,8 +126,25 @@ def stop_on_signals(stop: Callable[[], object], until_stdin_closes: bool) -> Non
                 while os.read(0, 4096):
                     pass
             stop_soon()
+            stop_soon()  # nobody is left to wait for an answer
 
         threading.Thread(target=watch, daemon=True).start()
+
+
+def act_on_hangup(what: str, act: Callable[[], object]) -> None:
+    """Does something again at each SIGHUP. What cannot be done is logged, and nothing else."""
+    log, one_at_a_time = logging.getLogger("veilform"), threading.Lock()
+
+    def work() -> None:
+        with one_at_a_time:
+            try:
+                act()
+                log.info("%s were read again", what)
+            except VeilformError as error:
+                log.error("%s stay as they were: %s", what, error)
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=work, daemon=True).start())
 
 
 def end_at_once() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from veilform.commands import checking, console
+from veilform.commands import checking, console, observing
 from veilform.commands.console import (
     Certificates,
     ClientStock,
@@ -22,6 +22,10 @@ from veilform.commands.console import (
     ServerAt,
 )
 from veilform.errors import InputError, RangeError
+
+if TYPE_CHECKING:
+    from veilform.models.bert.sides import ServerSide
+    from veilform.settings import ServeSettings
 
 CERTIFICATES = typer.Option(help="This party's folder of `veilform keys`, or the deployment's.")
 LISTEN = typer.Option(help="host:port to listen at; port 0 takes a free one.")
@@ -66,6 +70,10 @@ def deal(
     certificates: Annotated[Path | None, CERTIFICATES] = None,
     listen: Annotated[str | None, LISTEN] = None,
     link: Annotated[str | None, LINK] = None,
+    metrics: observing.Metrics = None,
+    traces: observing.Traces = None,
+    log_format: observing.LogFormat = None,
+    patience: observing.Patience = None,
     config: Config = None,
     check: Check = False,
     connect: Connect = False,
@@ -81,18 +89,23 @@ def deal(
     from veilform.transport import Identity, Listener
     from veilform.transport.links import named
 
-    flags = {"certificates": certificates, "listen": listen, "link": link}
+    flags = {
+        "certificates": certificates, "listen": listen, "link": link, "metrics": metrics,
+        "traces": traces, "log_format": log_format, "patience_s": patience,
+    }  # fmt: skip
     if check or connect:
         checking.report(DealSettings, config, flags, connect, as_json)
         return
     settings = load(DealSettings, config, os.environ, flags)
-    console.log_to_stderr()
+    console.log_to_stderr(settings.log_format)
     identity = Identity.load(settings.certificates, DEALER)
     listener = Listener(*parse(settings.listen), identity, link=named(settings.link))
-    service = Dealer().service(listener)
-    console.stop_on_signals(service.stop, until_stdin_closes)
-    console.say(f"{READY}{listener.host}:{listener.port}")
-    if not service.run():
+    with observing.observers(settings, DEALER) as tell:
+        service = Dealer(tell).service(listener)
+        console.stop_on_signals(service.stop, until_stdin_closes, settings.patience_s)
+        console.say(f"{READY}{listener.host}:{listener.port}")
+        ended = service.run()
+    if not ended:
         console.end_at_once()
 
 
@@ -115,6 +128,10 @@ def serve(
         bool, typer.Option(help="Look words up under secure computation too.")
     ] = False,
     link: Annotated[str | None, LINK] = None,
+    metrics: observing.Metrics = None,
+    traces: observing.Traces = None,
+    log_format: observing.LogFormat = None,
+    patience: observing.Patience = None,
     config: Config = None,
     check: Check = False,
     connect_: Connect = False,
@@ -123,8 +140,6 @@ def serve(
 ) -> None:
     """Run the server: holds the models, answers clients, sees no text."""
     from veilform.correlation.store import StockStore
-    from veilform.models.bert.sides import ServerSide, publish
-    from veilform.models.checkpoint import resolve
     from veilform.roles import DEALER, SERVER
     from veilform.serve.address import parse
     from veilform.serve.local import READY
@@ -141,30 +156,35 @@ def serve(
     flags = {
         "certificates": certificates, "dealer": dealer, "stock": stock, "listen": listen,
         "publish": publish_to, "link": link, "model": None if model is None else [only],
+        "metrics": metrics, "traces": traces, "log_format": log_format, "patience_s": patience,
     }  # fmt: skip
     if check or connect_:
         checking.report(ServeSettings, config, flags, connect_, as_json)
         return
     settings = load(ServeSettings, config, os.environ, flags)
-    console.log_to_stderr()
+    console.log_to_stderr(settings.log_format)
     identity, dealer_at = Identity.load(settings.certificates, SERVER), parse(settings.dealer)
     shape = named(settings.link)
     # The port first: a port in use is told before the models are read. It opens when all is ready.
-    with Listener(*parse(settings.listen), identity, link=shape, opened=False) as listener:
-        sides = []
+    with (
+        Listener(*parse(settings.listen), identity, link=shape, opened=False) as listener,
+        observing.observers(settings, SERVER) as tell,
+    ):
         with console.step("reading and checking the models"):
-            for each in settings.model:
-                sides.append(ServerSide(resolve(each.path), each.private_embedding))
-                folder = settings.published(each)
-                if folder is not None:
-                    publish(sides[-1], folder)
+            sides = read_models(settings)
         store = StockStore(settings.stock, SERVER)
         models = Models(sides, kept_in(settings.stock))
-        running = Server(models, store, lambda: connect(*dealer_at, identity, DEALER, link=shape))
+        running = Server(
+            models, store, lambda: connect(*dealer_at, identity, DEALER, link=shape), tell
+        )
         try:
             running.register()
             service = running.service(listener)
-            console.stop_on_signals(service.stop, until_stdin_closes)
+            console.stop_on_signals(service.stop, until_stdin_closes, settings.patience_s)
+            console.act_on_hangup(
+                "the models",
+                lambda: running.offer(read_models(load(ServeSettings, config, os.environ, flags))),
+            )
             listener.open()
             console.say(f"{READY}{listener.host}:{listener.port}")
             ended = service.run()
@@ -172,6 +192,24 @@ def serve(
             running.close()
     if not ended:
         console.end_at_once()
+
+
+def read_models(settings: ServeSettings) -> list[ServerSide]:
+    """Reads and checks the models that a server offers, and writes their public folders.
+
+    Raises:
+        InputError, ModelError: one cannot be served, or its public folder holds something else.
+    """
+    from veilform.models.bert.sides import ServerSide, publish
+    from veilform.models.checkpoint import resolve
+
+    sides = []
+    for model in settings.model:
+        sides.append(ServerSide(resolve(model.path), model.private_embedding))
+        folder = settings.published(model)
+        if folder is not None:
+            publish(sides[-1], folder)
+    return sides
 
 
 def classify(

@@ -6,7 +6,9 @@ the parties' spans of one inference meet in one trace, and nothing is added to w
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from veilform.observe import events
@@ -67,8 +69,12 @@ def _trace_of(stock: str) -> Context:
     return set_span_in_context(NonRecordingSpan(parent))
 
 
-def exporting(party: str) -> Traces:
-    """Traces that go by OTLP to where OpenTelemetry's own variables say, in the background."""
+@contextlib.contextmanager
+def exporting(party: str) -> Iterator[Traces]:
+    """Traces that go by OTLP to where OpenTelemetry's own variables say, in the background.
+
+    What is left at the end of the block is sent before it ends.
+    """
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -76,4 +82,7 @@ def exporting(party: str) -> Traces:
 
     provider = TracerProvider(resource=Resource.create({"service.name": f"veilform-{party}"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return Traces(provider)
+    try:
+        yield Traces(provider)
+    finally:
+        provider.shutdown()

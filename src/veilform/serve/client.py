@@ -27,13 +27,15 @@ from veilform.errors import (
     StockError,
     VeilformError,
 )
-from veilform.models.bert.secure import Answer, weight_shapes
+from veilform.models.bert.secure import Answer, Inputs, weight_shapes
 from veilform.models.bert.sides import ClientSide, Shape
 from veilform.models.text import TokenBatch
 from veilform.nn.scales import LOGIT
+from veilform.observe import Observer, ignore
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT
 from veilform.serve import messages as say
+from veilform.serve import told
 from veilform.serve.beside import beside
 from veilform.serve.held import receive_held, send_held
 from veilform.serve.segments import DEALING_S, receive_segments
@@ -93,6 +95,7 @@ class Client(Closing):
         side: the public part of the model.
         store: where this client keeps its stocks; may be shared.
         connect_server, connect_dealer: open the channels.
+        tell: is told of every run and every stock.
 
     Raises:
         ConnectionFailed, ProtocolError: the server or dealer cannot be reached, or serves another
@@ -105,8 +108,10 @@ class Client(Closing):
         store: StockStore,
         connect_server: Callable[[], Channel],
         connect_dealer: Callable[[], Channel],
+        tell: Observer = ignore,
     ) -> None:
         self.side = side
+        self._tell = tell
         self._store = store
         self._dealer = connect_dealer()
         try:
@@ -182,6 +187,7 @@ class Client(Closing):
         dealt = self._dealer.receive_control(say.Dealt, timeout_s=DEALING_S)
         # Dealing goes on while the server collects its part, and gets the corrections from here.
         with (
+            told.stocking(self._tell, self._named(shape, dealt.stock), self._server),
             self._telling_server(),
             self._store.incoming(dealt.stock, manifest, dealt.seed, self._peer) as stock,
             beside(
@@ -209,12 +215,14 @@ class Client(Closing):
         batch: TokenBatch,
         patience_s: float = PATIENCE_S,
         stock: Prepared | None = None,
+        follow: network.Follow | None = None,
     ) -> tuple[Logits, InferenceCost]:
         """Logits (texts, labels) of padded texts; takes a prepared stock, or has one dealt.
 
         Args:
             patience_s: how long the server may let it wait for a turn.
             stock: what to run with, when it was taken already.
+            follow: told of every message of the run.
 
         Raises:
             Overloaded: there was no turn; the stock is kept for the next time.
@@ -234,21 +242,42 @@ class Client(Closing):
             self.prepare(shape)
             prepared = self.take(shape)  # unless another client was quicker
         before, start = self._server.counters.snapshot(), time.perf_counter()
+        with told.run(self._tell, self._named(shape, prepared.stock), self._server) as watch:
+            # Whether a value is out of range is for this side alone: it is looked at last.
+            answer, operations = self._run(shape, inputs, prepared, patience_s, follow, watch)
+            seconds = time.perf_counter() - start
+            if np.any(answer.flag):
+                raise RangeError(
+                    "a value left the range that the model was calibrated for, so there is no "
+                    "answer; shorten or rephrase the text, or calibrate the model on texts like it"
+                )
+        moved = self._server.counters.snapshot() - before
+        return fixed.decode(answer.logits, LOGIT), _cost(moved, prepared, seconds, operations)
+
+    def _run(
+        self,
+        shape: Shape,
+        inputs: Inputs,
+        prepared: Prepared,
+        patience_s: float,
+        follow: network.Follow | None,
+        watch: told.Watch,
+    ) -> tuple[Answer, dict[str, float]]:
+        """The answer, and the seconds of each operation."""
         with self._telling_server(), self._spending(prepared):
             self._await_turn(prepared, patience_s)
+            watch.begins()
             randomness = self._store.claim(prepared.stock, prepared.manifest, self._peer)
             program = self.side.program(shape).client(inputs)
             me = Party(CLIENT)
             with randomness.ahead():
-                answer: Answer = network.run(program, randomness, self._server, party=me)
-        seconds, operations = time.perf_counter() - start, me.seconds()
-        if np.any(answer.flag):
-            raise RangeError(
-                "a value left the range that the model was calibrated for, so there is no answer; "
-                "shorten or rephrase the text, or calibrate the model on texts like it"
-            )
-        moved = self._server.counters.snapshot() - before
-        return fixed.decode(answer.logits, LOGIT), _cost(moved, prepared, seconds, operations)
+                answer: Answer = network.run(
+                    program, randomness, self._server, party=me, follow=follow
+                )
+        return answer, me.seconds()
+
+    def _named(self, shape: Shape, stock: str) -> told.Named:
+        return told.Named(CLIENT, self.side.model, shape, stock)
 
     def _await_turn(self, prepared: Prepared, patience_s: float) -> None:
         """Has the server begin. Its part of the stock is used from then on, this side's is not.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Union
+from typing import Annotated, ClassVar, Union
 
 import msgspec
 
@@ -16,21 +16,39 @@ Checkpoint = Annotated[str, msgspec.Meta(extra={"check": "checkpoint"})]
 Name = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 LinkName = Annotated[str, msgspec.Meta(pattern="^(loopback|lan|wan)$")]
 Count = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class DealSettings(msgspec.Struct, frozen=True, kw_only=True):
+class PartySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every party can be told.
+
+    Attributes:
+        certificates: the party's folder of `veilform keys`.
+        link: a link that shapes what this party sends, to measure; ``loopback`` does not.
+        metrics: where Prometheus finds metrics; nowhere if left out.
+        traces: send OpenTelemetry spans to where ``OTEL_EXPORTER_OTLP_ENDPOINT`` says.
+        log_format: ``text``, or ``json`` with one object a line.
+        patience_s: at the end, how long requests in work are let go on.
+        flags: what the command line calls a key, where that is not the key itself.
+    """
+
+    flags: ClassVar[dict[str, str]] = {"patience_s": "--patience"}
+
+    certificates: Folder
+    link: LinkName = "loopback"
+    metrics: Union[Address, None] = None  # noqa: UP007 - an Annotated type takes no | in 3.10
+    traces: bool = False
+    log_format: Annotated[str, msgspec.Meta(pattern="^(text|json)$")] = "text"
+    patience_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+
+
+class DealSettings(PartySettings, frozen=True, kw_only=True):
     """The dealer's.
 
     Attributes:
-        certificates: the dealer's folder of `veilform keys`.
         listen: where server and clients connect.
-        link: a link that shapes what this party sends, to measure; ``loopback`` does not.
     """
 
-    certificates: Folder
     listen: Address = "127.0.0.1:7002"
-    link: LinkName = "loopback"
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +70,10 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.name or Path(self.path).name
 
 
-class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
+class ServeSettings(PartySettings, frozen=True, kw_only=True):
     """The server's.
 
     Attributes:
-        certificates: the server's folder of `veilform keys`.
         dealer: where the dealer listens.
         stock: a folder for this server's stock; made if missing.
         model: what is offered; each pair of name and version once.
@@ -64,13 +81,13 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
             its folders ``name/version``.
     """
 
-    certificates: Folder
+    flags: ClassVar[dict[str, str]] = {**PartySettings.flags, "model": "MODEL"}
+
     dealer: Address
     stock: Path
     model: tuple[ModelSettings, ...]
     listen: Address = "127.0.0.1:7001"
     publish: Path | None = None
-    link: LinkName = "loopback"
 
     def published(self, model: ModelSettings) -> Path | None:
         """Where this model's public folder goes, if anywhere."""
@@ -100,31 +117,41 @@ class LevelSettings(msgspec.Struct, frozen=True, kw_only=True):
     count: Count = 4
 
 
-class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+class GatewaySettings(PartySettings, frozen=True, kw_only=True):
     """The gateway's, which holds texts: it listens on this machine only unless told otherwise.
 
     Attributes:
-        certificates: a client's folder of `veilform keys`.
         server, dealer: where they listen.
         stock: a folder for this client's stock; made if missing.
         model: what is answered with; each pair of name and version once.
-        level: stock that is kept ready, of each model.
+        ready: runs of one text, of each length of each model, for which stock is kept ready.
+        level: stock that is kept ready besides, or instead where it is of one text.
         sessions: connections to the server, hence runs at a time.
-        queue: requests that may wait.
-        deadline_s: the longest that a request waits, unless it says less.
+        queue: texts that may wait, of each model.
+        batch: most texts in one run, when they wait anyhow. The server sees how many; one text out
+            of range leaves all of a run without an answer.
+        allow_remote: listen at an address that other machines reach; needs a token.
+        host_names: by which the gateway may be addressed, besides this machine's own.
+        token_file: a file with the token that callers must send.
     """
 
-    certificates: Folder
+    flags: ClassVar[dict[str, str]] = {
+        **PartySettings.flags, "model": "--public", "host_names": "--host-name",
+    }  # fmt: skip
+
     server: Address
     dealer: Address
     stock: Path
     model: tuple[PublicModelSettings, ...]
     listen: Address = "127.0.0.1:8080"
+    ready: Annotated[int, msgspec.Meta(ge=0)] = 1
     level: tuple[LevelSettings, ...] = ()
-    sessions: Count = 2
+    sessions: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     queue: Count = 64
-    deadline_s: Seconds = 30.0
-    link: LinkName = "loopback"
+    batch: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    allow_remote: bool = False
+    host_names: tuple[str, ...] = ()
+    token_file: Path | None = None
 
 
 Settings = Union[DealSettings, ServeSettings, GatewaySettings]  # noqa: UP007

@@ -24,7 +24,7 @@ else:
     import tomli as tomllib
 
 PREFIX = "VEILFORM_"
-_ELSEWHERE = {"CONFIG", "KERNELS", "THREADS"}
+_ELSEWHERE = {"CONFIG", "KERNELS", "SHARED_DATA", "THREADS", "TOKEN"}
 """Variables that are no settings of a party."""
 _MOST_BYTES = 1 << 20
 
@@ -90,7 +90,8 @@ def load(
         given[key] = _Given(_listed(kind, key, text), f"{PREFIX}{key.upper()}", Path(), text=True)
     for key, value in (flags or {}).items():
         if value is not None:
-            given[key] = _Given(_listed(kind, key, value), f"--{key.replace('_', '-')}", Path())
+            flag = kind.flags.get(key, f"--{key.replace('_', '-')}")
+            given[key] = _Given(_listed(kind, key, value), flag, Path())
     settings = _struct(kind, given, str(file) if file else "settings", "", reading)
     if isinstance(settings, kind):
         _each_once(settings, str(file) if file else "settings", reading)
@@ -167,7 +168,8 @@ def _value(hint: Any, given: _Given, key: str, reading: _Reading) -> Any:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         (hint,) = (each for each in typing.get_args(hint) if each is not type(None))
     if typing.get_origin(hint) is tuple:
-        return _rows(typing.get_args(hint)[0], given, key, reading)
+        (kind, _) = typing.get_args(hint)
+        return (_names if kind is str else _rows)(kind, given, key, reading)
     plain = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
     try:
         if plain is Path:
@@ -183,6 +185,16 @@ def _value(hint: Any, given: _Given, key: str, reading: _Reading) -> Any:
     except (InputError, ValueError) as error:
         reading.wrong(given.source, key, str(error))
     return None
+
+
+def _names(kind: type[str], given: _Given, key: str, reading: _Reading) -> tuple[str, ...]:
+    """A list of names; in the environment, with commas between them."""
+    value = given.value.split(",") if given.text else given.value
+    try:
+        return tuple(msgspec.convert(value, list[str]))
+    except msgspec.ValidationError:
+        reading.wrong(given.source, key, "expected a list of names")
+        return ()
 
 
 def _rows(

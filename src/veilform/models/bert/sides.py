@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -271,9 +272,16 @@ def _hashed(arrays: Iterable[RingArray], hasher: hashlib._Hash) -> Iterator[Ring
 def publish(server: ServerSide, out_dir: Path) -> None:
     """Writes the folder that a client needs: config, tokenizer, scales, digest, public embeddings.
 
+    Nothing happens if it is there already.
+
     Raises:
-        InputError: ``out_dir`` holds files, or cannot be written.
+        InputError: ``out_dir`` holds anything else, or cannot be written.
     """
+    if (out_dir / SCALES).is_file():
+        with contextlib.suppress(ModelError):
+            known = ClientSide(out_dir)
+            if (known.model, known.scales) == (server.model, server.scales):
+                return
     export_public(server.folder, out_dir, embeddings=not server.scales.private_embedding)
     (out_dir / SCALES).write_bytes(
         msgspec.json.format(msgspec.json.encode(server.scales), indent=1)

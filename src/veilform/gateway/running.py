@@ -1,0 +1,123 @@
+"""From texts to outcomes: waits for a pool without holding up the other requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from veilform.drive.network import Passed
+from veilform.errors import RangeError
+from veilform.gateway.bodies import Gone
+from veilform.gateway.served import Served
+from veilform.models.text import Pair, Text
+from veilform.serve.pool import Outcome, Ticket
+from veilform.serve.sessions import late
+
+DEADLINE_S = 60.0
+SHORTEST_DEADLINE_S = 1.0
+LONGEST_DEADLINE_S = 600.0
+INLINE_CHARACTERS = 4096
+"""Turned into tokens at once; more would hold up other requests, and goes to another thread."""
+
+
+async def outcomes(
+    request: Request, served: Served, texts: Sequence[Text | Pair], deadline_s: float
+) -> list[Outcome]:
+    """What the texts' runs gave, in order. All of them run, whatever the others give.
+
+    Raises:
+        VeilformError: the first text's that failed.
+        Gone: who asked has left. What waited is dropped.
+    """
+    tickets = await _submit(served, texts, deadline_s, None)
+    gone = asyncio.ensure_future(_until_gone(request))
+    try:
+        return await _all(tickets, gone)
+    finally:
+        gone.cancel()
+
+
+async def followed(
+    served: Served, text: Text | Pair, deadline_s: float
+) -> AsyncGenerator[Passed | Outcome, None]:
+    """The messages of one text's run as they pass, and its outcome at the end.
+
+    Raises:
+        VeilformError: as in `outcomes`. Closing the iterator drops a text that waits.
+    """
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[Passed | None] = asyncio.Queue()
+
+    def put(passed: Passed | None) -> None:
+        # A run may outlive who asked, and the loop.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(queue.put_nowait, passed)
+
+    (ticket,) = await _submit(served, [text], deadline_s, put)
+    ticket.future.add_done_callback(lambda done: put(None))
+    try:
+        while True:
+            left = max(0.0, ticket.deadline - time.monotonic())
+            try:
+                passed = await asyncio.wait_for(queue.get(), left)
+            except (TimeoutError, asyncio.TimeoutError):
+                raise late() from None
+            if passed is None:
+                yield ticket.future.result()
+                return
+            yield passed
+    finally:
+        ticket.future.cancel()
+
+
+async def _submit(
+    served: Served,
+    texts: Sequence[Text | Pair],
+    deadline_s: float,
+    follow: Callable[[Passed], None] | None,
+) -> list[Ticket]:
+    deadline = time.monotonic() + deadline_s
+
+    def submit() -> list[Ticket]:
+        return served.pool.submit(served.tokens(texts), deadline, follow)
+
+    if sum(map(_size, texts)) <= INLINE_CHARACTERS:
+        return submit()
+    return await run_in_threadpool(submit)
+
+
+def _size(text: Text | Pair) -> int:
+    return sum(map(len, text)) if isinstance(text, tuple) else len(text)
+
+
+async def _all(tickets: list[Ticket], gone: asyncio.Future[None]) -> list[Outcome]:
+    futures = [asyncio.wrap_future(ticket.future) for ticket in tickets]
+    everything = asyncio.gather(*futures, return_exceptions=True)
+    left = max(0.0, tickets[0].deadline - time.monotonic())
+    either: set[asyncio.Future[Any]] = {everything, gone}
+    done, _ = await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    if everything not in done:
+        # Drops what waits; what runs is let run out.
+        everything.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await everything
+        raise Gone if gone in done else late()
+    results = []
+    for number, result in enumerate(everything.result(), 1):
+        if isinstance(result, RangeError):
+            raise RangeError(f"text {number}: {result}")
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
