@@ -18,11 +18,15 @@ from veilform.transport import Identity
 def deployment(
     tiny_side: ServerSide, tiny_public: Path, party_identities: dict[Role, Identity], tmp_path: Path
 ) -> Iterator[Deployment]:
+    before = set(threading.enumerate())
     running = Deployment(tiny_side, tiny_public, party_identities, tmp_path)
     yield running
     running.close()
     deadline = time.monotonic() + 5
-    while left := [t.name for t in threading.enumerate() if t.name.startswith(("serve", "veil"))]:
+    ours = ("serve", "veil")
+    while left := [
+        t.name for t in threading.enumerate() if t not in before and t.name.startswith(ours)
+    ]:
         assert time.monotonic() < deadline, f"threads are left: {left}"
         time.sleep(0.01)
 

@@ -26,8 +26,9 @@ QUICK = Settings(timeout_s=10.0, close_timeout_s=2.0)
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
     yield
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("veilform-"):
             thread.join(2.0)
             assert not thread.is_alive(), f"{thread.name} outlives its channel"

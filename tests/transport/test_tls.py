@@ -241,8 +241,12 @@ def test_a_plain_text_client(
 def test_a_probe_that_says_nothing_is_passed_over(
     listener: Listener, identities: Identities, in_background: Background
 ) -> None:
+    coming = in_background(listener.accept, {CLIENT}, 1.0)
     for _ in range(20):  # more than there are places for handshakes
         socket.create_connection((HOST, listener.port), 5.0).close()
+        time.sleep(0.01)
+    with pytest.raises(ConnectionFailed, match="nobody connected"):
+        coming.result(5)
     assert still_works(listener, identities, in_background)
 
 
