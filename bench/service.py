@@ -2,22 +2,27 @@
 
     python bench/service.py                                       one client, then eight
     python bench/service.py --count 100 --clients 1 4             other numbers
+    python bench/service.py --gateway                             through one gateway, over HTTP
     python bench/service.py --json bench/results/service.json     and the figures as JSON
 
 The shipped student is served by two processes, server and dealer, over TLS; every client is a
-process of its own, and takes the next held-out text when it has its answer. Each answer is compared
-with that of plain floating point. Seconds are from the text to the answer, dealing included.
+process of its own, or a thread that asks one gateway, and takes the next held-out text when it has
+its answer. Each answer is compared with that of plain floating point. Seconds are from the text to
+the answer, dealing included.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import multiprocessing
 import queue
 import statistics
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,14 +34,16 @@ from rich.table import Table
 
 from veilform.bench import machine
 from veilform.errors import VeilformError
+from veilform.gateway.client import GatewayClassifier, GatewayError
 from veilform.models.checkpoint import resolve
 from veilform.pipeline import DEFAULT_MODEL, PlainClassifier, SecureClassifier, remote_client
 from veilform.roles import DEALER, SERVER
-from veilform.serve.local import LocalService
+from veilform.serve.local import READY, LocalService
 
 FROM = 100
 """Memory is compared with what it was after so many answers."""
 PATIENCE_S = 120.0
+SESSIONS = 2
 
 
 class Told(NamedTuple):
@@ -68,6 +75,42 @@ def client(number: int, clients: int, at: dict[str, str], texts: list[str], told
             told.put(Told(index, label, online, time.perf_counter() - start))
 
 
+def caller(number: int, clients: int, url: str, texts: list[str], told: Any) -> None:
+    """One caller of a gateway: every so many-th text."""
+    classifier = GatewayClassifier(url, timeout_s=PATIENCE_S)
+    for index in range(number, len(texts), clients):
+        start = time.perf_counter()
+        try:
+            (answer,) = classifier(texts[index])
+            label = str(answer["label"])
+        except GatewayError as error:
+            label = error.code
+        seconds = time.perf_counter() - start
+        told.put(Told(index, label, seconds, seconds))
+
+
+@contextlib.contextmanager
+def gateway(service: LocalService, clients: int) -> Iterator[tuple[str, int]]:
+    """A gateway's address and process. It batches texts that wait, up to one of each client."""
+    command = [sys.executable, "-m", "veilform", "gateway", "--listen", "127.0.0.1:0"]
+    command += ["--public", f"student={service.public}", "--batch", str(clients)]
+    command += ["--server", "{}:{}".format(*service.server)]
+    command += ["--dealer", "{}:{}".format(*service.dealer), "--sessions", str(SESSIONS)]
+    command += ["--certificates", str(service.certificates), "--until-stdin-closes"]
+    command += ["--stock", str(service.folder / "gateway-stock")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        if not line.startswith(READY):
+            raise SystemExit("the gateway did not start")
+        try:
+            yield f"http://{line.removeprefix(READY)}", process.pid
+        finally:
+            process.communicate(timeout=30)
+
+
 def rss_mb(pid: int) -> float:
     """Memory that a process has now, in MB of 10^6 bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -76,25 +119,26 @@ def rss_mb(pid: int) -> float:
     raise RuntimeError("no VmRSS")
 
 
-def serve(clients: int, texts: list[str], labels: list[str], progress: Progress) -> dict[str, Any]:
+def serve(
+    clients: int, texts: list[str], labels: list[str], through_gateway: bool, progress: Progress
+) -> dict[str, Any]:
     """Has the clients ask for all texts, and says how that went."""
-    context = multiprocessing.get_context("spawn")
     answers: list[Told] = []
     memory: dict[str, dict[str, float]] = {}
     task = progress.add_task(f"{clients} client(s)", total=len(texts))
-    with LocalService(resolve(DEFAULT_MODEL)) as service:
+    with contextlib.ExitStack() as ending:
+        service = ending.enter_context(LocalService(resolve(DEFAULT_MODEL)))
         pids = {role.value: service.pid(role) for role in (SERVER, DEALER)}
-        at = {"folder": str(service.folder)}
-        at |= {"server": "{}:{}".format(*service.server), "dealer": "{}:{}".format(*service.dealer)}
-        told = context.Queue()
-        processes = [
-            context.Process(target=client, args=(n, clients, at, texts, told), daemon=True)
-            for n in range(clients)
-        ]
-        for process in processes:
-            process.start()
+        if through_gateway:
+            url, pids["gateway"] = ending.enter_context(gateway(service, clients))
+            told, workers = begin(queue.Queue(), threading.Thread, caller, clients, url, texts)
+        else:
+            at = {"folder": str(service.folder), "server": "{}:{}".format(*service.server)}
+            at |= {"dealer": "{}:{}".format(*service.dealer)}
+            context = multiprocessing.get_context("spawn")
+            told, workers = begin(context.Queue(), context.Process, client, clients, at, texts)
         started = 0.0
-        for one in received(told, processes, len(texts)):
+        for one in received(told, workers, len(texts)):
             started = started or time.perf_counter() - one.whole_s
             answers.append(one)
             progress.advance(task)
@@ -102,12 +146,24 @@ def serve(clients: int, texts: list[str], labels: list[str], progress: Progress)
                 when = "last" if len(answers) == len(texts) else "early"
                 memory[when] = {name: rss_mb(pid) for name, pid in pids.items()}
         seconds = time.perf_counter() - started
-        for process in processes:
-            process.join(10)
+        for worker in workers:
+            worker.join(10)
     return figures(clients, answers, labels, seconds, memory)
 
 
-def received(told: Any, processes: list[Any], count: int) -> Iterator[Told]:
+def begin(
+    told: Any, kind: Any, work: Any, clients: int, at: object, texts: list[str]
+) -> tuple[Any, list[Any]]:
+    """Starts so many processes or threads that tell what they got."""
+    workers = [
+        kind(target=work, args=(n, clients, at, texts, told), daemon=True) for n in range(clients)
+    ]
+    for worker in workers:
+        worker.start()
+    return told, workers
+
+
+def received(told: Any, workers: list[Any], count: int) -> Iterator[Told]:
     """What the clients tell, as it comes; ends early if they are silent or gone."""
     for _ in range(count):
         for waited in itertools.count():
@@ -115,7 +171,7 @@ def received(told: Any, processes: list[Any], count: int) -> Iterator[Told]:
                 yield told.get(timeout=5.0)
                 break
             except queue.Empty:
-                alive = any(process.is_alive() for process in processes)
+                alive = any(worker.is_alive() for worker in workers)
                 if not alive or 5.0 * waited > PATIENCE_S:
                     return
 
@@ -167,12 +223,15 @@ def main() -> int:
     )
     parser.add_argument("--count", type=int, default=1000, help="texts (default 1000)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--gateway", action="store_true", help="through one gateway, over HTTP")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     console = Console(stderr=True)
     texts, labels = texts_and_labels(options.count)
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        rows = [serve(clients, texts, labels, progress) for clients in options.clients]
+        rows = [
+            serve(clients, texts, labels, options.gateway, progress) for clients in options.clients
+        ]
     table = Table("clients", "answered", "wrong", "a second", "p50 s", "p95 s", "p99 s", "memory")
     for row in rows:
         grown = ", ".join(f"{name} {part:+.1%}" for name, part in row["memory_growth"].items())
@@ -182,8 +241,11 @@ def main() -> int:
         )  # fmt: skip
     Console().print(table)
     if options.json:
+        name = "gateway" if options.gateway else "direct"
         command = f"python bench/service.py --count {options.count}"
-        machine.save(options.json, command, {"rows": rows})
+        known = json.loads(options.json.read_text()) if options.json.is_file() else {}
+        others = {key: known[key] for key in ("direct", "gateway") if key in known}
+        machine.save(options.json, command, others | {name: rows})
     return int(any(row["wrong"] or row["answered"] < row["asked"] for row in rows))
 
 
