@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tables.common import Figures
 from tables.planning import planner
-from tables.quality import breakdown, functions, grid, private, speed
+from tables.quality import breakdown, functions, grid, longer, private, speed
 from tables.speed import growing, growth, instructions, links, models, peers
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +40,7 @@ TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "attentions": ("approximations", functions("attention")),
     "grid-rotten-tomatoes": ("grid_rotten_tomatoes", grid),
     "grid-imdb": ("grid_imdb", grid),
+    "longer-imdb": ("longer_imdb", longer),
     "mixes": ("speedup", speed("mixes")),
     "lengths": ("speedup", speed("lengths")),
     "breakdown": ("speedup", breakdown),

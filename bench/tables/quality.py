@@ -48,6 +48,20 @@ def grid(results: Figures) -> str:
     return markdown(["held-out accuracy, %", *methods], rows) + made_by(results) + "\n" + drawn
 
 
+def longer(results: Figures) -> str:
+    """What more epochs of the first stage on other texts bring."""
+    shown = [
+        ("3 epochs on 10,000 reviews", results["before"]),
+        (f"{results['epochs']} more on {results['reviews']:,} others", results["scores"]),
+        ("the teacher", results["teacher"]),
+    ]
+    rows = [
+        [name, *(f"{100 * scores[part]['accuracy']:.1f}" for part in ("dev", "test"))]
+        for name, scores in shown
+    ]
+    return markdown(["stage 1", "dev, %", "held out, %"], rows) + made_by(results)
+
+
 def speed(series: str) -> Callable[[Figures], str]:
     """A table of one series of bench/speedup.py, beside GELU and softmax of the same length."""
 
