@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from veilform.models.bert.sides import Shape
-from veilform.observe import Observer, Run, Stocked, outcome_of
+from veilform.observe import Event, Observer, Run, Stocked, outcome_of
 from veilform.roles import Role
-from veilform.transport import Channel, Kind
+from veilform.transport import Channel, Kind, Traffic
 
 
 @dataclass(frozen=True)
@@ -49,31 +50,32 @@ class Watch:
 @contextlib.contextmanager
 def run(tell: Observer, named: Named, channel: Channel) -> Iterator[Watch]:
     """A run, told of as `Run` however it ends."""
-    before, watch, error = channel.counters.snapshot(), Watch(), None
-    try:
+    watch = Watch()
+
+    def event(common: dict[str, Any], moved: Traffic) -> Run:
+        messages = moved.sent[Kind.DATA].frames + moved.received[Kind.DATA].frames
+        return Run(**common, waited_seconds=watch.waited_seconds, messages=messages)
+
+    with _telling(tell, named, channel, watch, event):
         yield watch
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        moved = channel.counters.snapshot() - before
-        tell(
-            Run(
-                **named.fields(),  # type: ignore[arg-type]
-                outcome=outcome_of(error),
-                seconds=time.perf_counter() - watch.start,
-                sent_bytes=moved.sent.total.wire_bytes,
-                received_bytes=moved.received.total.wire_bytes,
-                waited_seconds=watch.waited_seconds,
-                messages=moved.sent[Kind.DATA].frames + moved.received[Kind.DATA].frames,
-            )
-        )
 
 
 @contextlib.contextmanager
 def stocking(tell: Observer, named: Named, channel: Channel) -> Iterator[None]:
     """The coming of a stock, told of as `Stocked` however it ends."""
-    before, start, error = channel.counters.snapshot(), time.perf_counter(), None
+    with _telling(tell, named, channel, Watch(), lambda common, moved: Stocked(**common)):
+        yield
+
+
+@contextlib.contextmanager
+def _telling(
+    tell: Observer,
+    named: Named,
+    channel: Channel,
+    watch: Watch,
+    event: Callable[[dict[str, Any], Traffic], Event],
+) -> Iterator[None]:
+    before, error = channel.counters.snapshot(), None
     try:
         yield
     except BaseException as raised:
@@ -81,12 +83,11 @@ def stocking(tell: Observer, named: Named, channel: Channel) -> Iterator[None]:
         raise
     finally:
         moved = channel.counters.snapshot() - before
-        tell(
-            Stocked(
-                **named.fields(),  # type: ignore[arg-type]
-                outcome=outcome_of(error),
-                seconds=time.perf_counter() - start,
-                sent_bytes=moved.sent.total.wire_bytes,
-                received_bytes=moved.received.total.wire_bytes,
-            )
-        )
+        common = {
+            **named.fields(),
+            "outcome": outcome_of(error),
+            "seconds": time.perf_counter() - watch.start,
+            "sent_bytes": moved.sent.total.wire_bytes,
+            "received_bytes": moved.received.total.wire_bytes,
+        }
+        tell(event(common, moved))
