@@ -18,6 +18,7 @@ import numpy as np
 
 from veilform.errors import InputError
 from veilform.plan.parallel.profile import Layer, LayerProfile, Timing, scores, transformer
+from veilform.plan.reading import read_json
 
 MICRO_BATCHES = (1, 2, 4)
 WARM_UP = 2
@@ -71,12 +72,7 @@ class Sizes(msgspec.Struct, frozen=True):
             InputError: it cannot be read or does not have these sizes.
         """
         path = folder / "config.json"
-        try:
-            sizes = msgspec.json.decode(path.read_bytes(), type=cls)
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from None
-        except msgspec.DecodeError as error:
-            raise InputError(f"{path} is no model's configuration: {error}") from None
+        sizes = read_json(path, cls, "no model's configuration")
         if min(sizes.width, sizes.count, sizes.heads, sizes.vocab_size) < 1:
             raise InputError(f"{path} is of no BERT-like model and no GPT-2: sizes are missing")
         return sizes

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veilform.errors import InputError
+from veilform.plan.reading import read_json
 
 VERSION = 1
 KINDS = ("embedding", "transformer", "head", "other")
@@ -162,12 +163,7 @@ class LayerProfile:
         Raises:
             InputError: it cannot be read, or is of another form or version.
         """
-        try:
-            found = msgspec.json.decode(path.read_bytes(), type=_File)
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from None
-        except msgspec.DecodeError as error:
-            raise InputError(f"{path} is no profile of layers: {error}") from None
+        found = read_json(path, _File, "no profile of layers")
         if found.version != VERSION:
             raise InputError(f"{path} is of version {found.version}; this reads {VERSION}")
         return cls(found.name, found.layers, found.timings)

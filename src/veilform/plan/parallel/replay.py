@@ -21,6 +21,7 @@ from veilform.plan.parallel.predict import Mode, Prediction, predict
 from veilform.plan.parallel.profile import Floats, LayerProfile
 from veilform.plan.parallel.settings import Setting
 from veilform.plan.parallel.strategy import Strategy
+from veilform.plan.reading import read_json
 
 FIRST = 10
 
@@ -73,12 +74,7 @@ def read(path: Path) -> Trials:
     Raises:
         InputError: it cannot be read or lists none.
     """
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Trials)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path} is no file of trials: {error}") from None
+    found = read_json(path, Trials, "no file of trials")
     if not found.listed:
         raise InputError(f"{path} lists no trials")
     return found

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from veilform.errors import InputError
 from veilform.plan.private.rehearse import KINDS, MESSAGE, Step, work
+from veilform.plan.reading import read_json
 from veilform.roles import Role
 
 DEFAULT = "epyc-2-cores"
-MOST_BYTES = 1 << 20
 SWEEPS = 2000
 
 Real = npt.NDArray[np.float64]
@@ -74,20 +74,12 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             InputError: there is no such file, or it is not a machine's.
         """
-        try:
-            if path is None:
-                packed = resources.files("veilform.plan.private") / "machines" / f"{DEFAULT}.json"
-                data = packed.read_bytes()
-            else:
-                with Path(path).open("rb") as file:
-                    data = file.read(MOST_BYTES)
-            return msgspec.json.decode(data, type=cls)
-        except OSError as error:
-            raise InputError(f"cannot read the machine {path}: {error.strerror}") from None
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise InputError(
-                f"{path} is not a machine's file: {error}; `veilform bench machine` writes one"
-            ) from None
+        what = "not a machine's file, as `veilform bench machine` writes it"
+        if path is not None:
+            return read_json(Path(path), cls, what)
+        packed = resources.files("veilform.plan.private") / "machines" / f"{DEFAULT}.json"
+        with resources.as_file(packed) as file:
+            return read_json(file, cls, what)
 
     def save(self, path: Path) -> None:
         """Write it, as `load` reads it."""
