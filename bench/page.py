@@ -17,6 +17,7 @@ from pathlib import Path
 from tables.common import Figures
 from tables.planning import planner
 from tables.quality import breakdown, functions, grid, longer, private, speed
+from tables.service import service
 from tables.speed import growing, growth, instructions, links, models, peers
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +47,7 @@ TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "breakdown": ("speedup", breakdown),
     "private": ("private", private),
     "planner": ("planner", planner),
+    "service": ("service", service),
 }
 NEEDS = {
     "sequence": "sequence", "layers": "layers", "batch": "batch",
