@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,7 @@ from veilform.errors import ConnectionFailed, InputError, ProtocolError, StockEr
 from veilform.masks import MaskRef
 from veilform.models.bert.sides import Shape
 from veilform.models.text import TokenBatch
-from veilform.roles import CLIENT, SERVER
+from veilform.roles import CLIENT, SERVER, Role
 from veilform.serve import dealer as dealer_module
 from veilform.serve import messages as say
 from veilform.serve.address import parse
@@ -44,12 +45,33 @@ def test_too_many_parties_of_one_role(
     """The server reaches its dealer, however many clients there are."""
     monkeypatch.setattr("veilform.serve.service.MOST_CONNECTIONS", 2)
     with deployment.to_dealer(), deployment.to_dealer():
-        full = pytest.raises(ProtocolError, match="2 parties are connected; try again later")
+        full = pytest.raises(ProtocolError, match="too many are connected: 2 of a role")
         with deployment.to_dealer() as third, full:
             third.receive_control(say.Dealt)
         with deployment.to_dealer(SERVER) as server:
             server.send_control(say.Probe(say.PROTOCOL, "0" * 32))
             assert not server.receive_control(say.Probed).known
+
+
+def test_too_many_connections_of_one_key(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client does not take the places of all."""
+    monkeypatch.setattr("veilform.serve.service.MOST_OF_KEY", 2)
+    with deployment.to_dealer(), deployment.to_dealer():
+        full = pytest.raises(ProtocolError, match="2 with one key; try again later")
+        with deployment.to_dealer() as third, full:
+            third.receive_control(say.Dealt)
+        accepted, told = deployment.dealer_service._begin, SimpleQueue[bool]()
+
+        def of_another(channel: Channel, role: Role) -> bool:
+            channel.peer_key = "f" * 64
+            told.put(begun := accepted(channel, role))
+            return begun
+
+        monkeypatch.setattr(deployment.dealer_service, "_begin", of_another)
+        with deployment.to_dealer():
+            assert told.get(timeout=5)
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,10 @@ def _runs(
         "batch": setting.batch,
         "runs": setting.runs,
         "best_online_seconds": round(min(online), 5),
+        "best_online_seconds_by_operation": {
+            name: round(min(cost["operations"][name] for cost in costs), 5)
+            for name in costs[0]["operations"]
+        },
         "best_offline_seconds": round(min(offline), 5),
         "best_plain_seconds": round(min(clear), 5),
         "plain_exact_seconds": _median(exact),

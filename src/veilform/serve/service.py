@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from veilform.errors import VeilformError
 from veilform.observe import Connected, Observer, Refused, ignore
@@ -20,10 +21,17 @@ log = logging.getLogger("veilform")
 
 MOST_CONNECTIONS = 64
 """Of one role: idle clients do not keep the server from its dealer."""
+MOST_OF_KEY = 32
+"""Of one certificate's key: no client takes the places of all."""
 ENDING_S = 1.0
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 IDLE_S = 3600.0
 """A party that says nothing for this long is let go."""
+
+
+class _Peer(NamedTuple):
+    role: Role
+    key: str
 
 
 class Service:
@@ -43,7 +51,7 @@ class Service:
         self._work = work or Work()
         self._tell = tell
         self._channels: set[Channel] = set()
-        self._threads: dict[threading.Thread, Role] = {}
+        self._threads: dict[threading.Thread, _Peer] = {}
         self._lock = threading.Lock()
         self._stopping = False
 
@@ -64,7 +72,11 @@ class Service:
                         time.sleep(ENDING_S)  # rather than fail again at once
                 continue
             if not self._begin(channel, role):
-                channel.send_error(f"{MOST_CONNECTIONS} parties are connected; try again later")
+                self._tell(Refused(party=self._listener.role.value, why="TooMany"))
+                channel.send_error(
+                    f"too many are connected: {MOST_CONNECTIONS} of a role may be, and "
+                    f"{MOST_OF_KEY} with one key; try again later"
+                )
                 channel.close()
         deadline = time.monotonic() + ENDING_S
         with self._lock:
@@ -76,20 +88,22 @@ class Service:
     def _begin(self, channel: Channel, role: Role) -> bool:
         """Serves a party in a thread of its own; False if there are too many."""
         with self._lock:
-            others = sum(other is role for other in self._threads.values())
-            if self._stopping or others >= MOST_CONNECTIONS:
+            others = [other.key for other in self._threads.values() if other.role is role]
+            same = others.count(channel.peer_key)
+            if self._stopping or len(others) >= MOST_CONNECTIONS or same >= MOST_OF_KEY:
                 return False
             thread = threading.Thread(
                 target=self._one, args=(channel, role), daemon=True, name=f"serve-{role.value}"
             )
-            self._threads[thread] = role
+            self._threads[thread] = _Peer(role, channel.peer_key)
             self._channels.add(channel)
             thread.start()
             self._tell_of(role)
             return True
 
     def _tell_of(self, role: Role) -> None:
-        party, count = self._listener.role, sum(other is role for other in self._threads.values())
+        party, peers = self._listener.role, self._threads.values()
+        count = sum(other.role is role for other in peers)
         self._tell(Connected(party=party.value, role=role.value, count=count))
 
     def stop(self, patience_s: float = 0.0) -> None:

@@ -6,17 +6,15 @@ of a refusal at its first read. So the accepting side greets first, and `connect
 
 from __future__ import annotations
 
-import contextlib
 import select
 import socket
 import threading
-from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from veilform.closing import Closing
 from veilform.errors import AuthenticationError, ConnectionFailed, InputError, VeilformError
 from veilform.roles import Role
+from veilform.transport.arrivals import Arrival, Arrivals
 from veilform.transport.channel import Channel
 from veilform.transport.control import Control
 from veilform.transport.engine import TlsEngine
@@ -37,7 +35,6 @@ from veilform.transport.settings import Settings
 from veilform.transport.sockets import NothingSaid, TlsStream, bound, drain, shake_hands
 from veilform.transport.streams import Deadline
 
-_HANDSHAKES_AT_ONCE = 16
 _REFUSAL_S = 1.0
 _GREETING_BYTES = 256
 _BACKLOG = 64
@@ -105,16 +102,6 @@ def connect(
     return channel
 
 
-@dataclass
-class _Arrival:
-    """A finished handshake: a connection and its role, or why there is none."""
-
-    stream: TlsStream | None = None
-    role: Role | None = None
-    key: str = ""
-    error: VeilformError | None = None
-
-
 class Listener(Closing):
     """Accepts parties of the deployment at ``host``:``port`` (port 0: any free one, see `port`).
 
@@ -160,8 +147,7 @@ class Listener(Closing):
         self.port: int = self._socket.getsockname()[1]
         self._socket.setblocking(False)
         self._wake, self._waker = socket.socketpair()
-        self._arrivals: deque[_Arrival] = deque()
-        self._running: dict[threading.Thread, socket.socket] = {}
+        self._arrivals = Arrivals(self._handshake, lambda: self._waker.send(b"\0"))
         self._lock = threading.Lock()
         self._accepting = threading.RLock()
         self._closed = False
@@ -211,21 +197,13 @@ class Listener(Closing):
             if self._closed:
                 return
             self._closed = True
-            for waiting in self._running.values():
-                with contextlib.suppress(OSError):
-                    waiting.shutdown(socket.SHUT_RDWR)
-            threads = list(self._running)
         self._waker.send(b"\0")
-        for thread in threads:
-            thread.join()
+        self._arrivals.close()
         with self._accepting:
-            for arrival in self._arrivals:
-                if arrival.stream is not None:
-                    arrival.stream.close()
             for each in (self._socket, self._wake, self._waker):
                 each.close()
 
-    def _next_arrival(self, timeout_s: float | None) -> _Arrival:
+    def _next_arrival(self, timeout_s: float | None) -> Arrival:
         """Start handshakes for who connects, until one of them is finished."""
         deadline = Deadline(timeout_s if timeout_s is not None else threading.TIMEOUT_MAX)
         poll = select.poll()
@@ -234,9 +212,8 @@ class Listener(Closing):
         while True:
             if self._closed:
                 raise ConnectionFailed("the listener is closed")
-            with self._lock:
-                if self._arrivals:
-                    return self._arrivals.popleft()
+            if (arrival := self._arrivals.next()) is not None:
+                return arrival
             try:
                 left_ms = min(deadline.left() * 1000, 2**30)
             except TimeoutError:
@@ -255,36 +232,15 @@ class Listener(Closing):
             return  # it went away again
         except OSError as error:
             raise ConnectionFailed(f"cannot accept a connection: {system_reason(error)}") from error
-        with self._lock:
-            if self._closed or len(self._running) + len(self._arrivals) >= _HANDSHAKES_AT_ONCE:
-                close_quietly(plain)
-                return
-            whence = f"the peer at {address[0]}:{address[1]}"
-            thread = threading.Thread(
-                target=self._shake, args=(plain, whence), name="veilform-handshake", daemon=True
-            )
-            self._running[thread] = plain
-            thread.start()
+        self._arrivals.begin(plain, f"the peer at {address[0]}:{address[1]}")
 
-    def _shake(self, plain: socket.socket, whence: str) -> None:
-        try:
-            arrival = self._handshake(plain, whence)
-        except NothingSaid:
-            arrival = None
-        with self._lock:
-            del self._running[threading.current_thread()]
-            if arrival is not None:
-                self._arrivals.append(arrival)
-                if not self._closed:
-                    self._waker.send(b"\0")
-
-    def _handshake(self, plain: socket.socket, whence: str) -> _Arrival:
+    def _handshake(self, plain: socket.socket, whence: str) -> Arrival:
         try:
             prepare(plain)
             engine = TlsEngine(self._contexts.current(), None)
             shake_hands(plain, engine, self._handshake_timeout_s)
             role = role_of(engine.peer_certificate, whence)
-            return _Arrival(TlsStream(plain, engine), role, key_of(engine.peer_certificate_der))
+            return Arrival(TlsStream(plain, engine), role, key_of(engine.peer_certificate_der))
         except NothingSaid:
             close_quietly(plain)
             raise
@@ -292,9 +248,9 @@ class Listener(Closing):
             refusal = error if isinstance(error, VeilformError) else explain(error, whence)
             drain(plain, _REFUSAL_S)
             close_quietly(plain)
-            return _Arrival(error=refusal)
+            return Arrival(error=refusal)
 
-    def _welcome(self, arrival: _Arrival, expect: Collection[Role]) -> tuple[Channel, Role]:
+    def _welcome(self, arrival: Arrival, expect: Collection[Role]) -> tuple[Channel, Role]:
         if arrival.stream is None or arrival.role is None:
             raise arrival.error or ConnectionFailed("a handshake failed")
         stream = shaped(arrival.stream, self._link)
