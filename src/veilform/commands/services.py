@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from veilform.commands import checking, console, observing
+from veilform.commands import checking, console, observing, working
 from veilform.commands.console import (
     Certificates,
     ClientStock,
@@ -127,6 +127,7 @@ def serve(
     private_embedding: Annotated[
         bool, typer.Option(help="Look words up under secure computation too.")
     ] = False,
+    workers: working.Count = None,
     link: Annotated[str | None, LINK] = None,
     metrics: observing.Metrics = None,
     traces: observing.Traces = None,
@@ -136,6 +137,7 @@ def serve(
     check: Check = False,
     connect_: Connect = False,
     as_json: Json = False,
+    worker: working.Worker = working.NONE,
     until_stdin_closes: StdinOption = False,
 ) -> None:
     """Run the server: holds the models, answers clients, sees no text."""
@@ -157,17 +159,27 @@ def serve(
         "certificates": certificates, "dealer": dealer, "stock": stock, "listen": listen,
         "publish": publish_to, "link": link, "model": None if model is None else [only],
         "metrics": metrics, "traces": traces, "log_format": log_format, "patience_s": patience,
+        "workers": workers,
     }  # fmt: skip
     if check or connect_:
         checking.report(ServeSettings, config, flags, connect_, as_json)
         return
     settings = load(ServeSettings, config, os.environ, flags)
     console.log_to_stderr(settings.log_format)
+    if settings.workers > 1 and worker == working.NONE:
+        working.supervise(settings, until_stdin_closes)
+        return
+    inherited = None
+    if worker != working.NONE:
+        number, inherited = worker
+        settings = working.as_worker(settings, number)
     identity, dealer_at = Identity.load(settings.certificates, SERVER), parse(settings.dealer)
     shape = named(settings.link)
     # The port first: a port in use is told before the models are read. It opens when all is ready.
     with (
-        Listener(*parse(settings.listen), identity, link=shape, opened=False) as listener,
+        Listener(
+            *parse(settings.listen), identity, link=shape, opened=False, inherited=inherited
+        ) as listener,
         observing.observers(settings, SERVER) as tell,
     ):
         with console.step("reading and checking the models"):

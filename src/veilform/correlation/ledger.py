@@ -26,6 +26,8 @@ KEEP_ROWS_S = 7 * 86_400.0
 and nobody draws the same 128 random bits again."""
 KEEP_FRESH_S = 30 * 86_400.0
 """A stock that nobody asked for in this time is burnt: its other half may be long lost."""
+KEEP_COMING_S = 3600.0
+"""A stock that did not come whole in this time is burnt: who received it is gone."""
 MOST_ROWS = 1 << 20
 _BUSY_S = 10.0
 _PROCESS = secrets.token_hex(8)
@@ -260,7 +262,7 @@ class Ledger:
         return lost
 
     def prune(self) -> list[str]:
-        """Forgets old rows, and burns what was fresh for too long; which.
+        """Forgets old rows, and burns what was coming or fresh for too long; which.
 
         A clock that jumps ahead does both early, which costs stocks and nothing else; one that
         jumps back does both late, and `MOST_ROWS` bounds the file.
@@ -268,8 +270,9 @@ class Ledger:
         now = time.time()
         with self._change(), self._transaction():
             rows = self._db.execute(
-                "SELECT id FROM stocks WHERE state = 'fresh' AND holder IS NULL AND made < ?",
-                (now - KEEP_FRESH_S,),
+                "SELECT id FROM stocks WHERE state = 'fresh' AND holder IS NULL AND made < ? "
+                "OR state = 'coming' AND made < ?",
+                (now - KEEP_FRESH_S, now - KEEP_COMING_S),
             )
             old = [stock_id for (stock_id,) in rows.fetchall()]
             self._burn(old)

@@ -15,3 +15,15 @@ def parse(text: str) -> tuple[str, int]:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise InputError(f"{text!r} is no host:port, such as 127.0.0.1:7001")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def following(text: str, number: int) -> str:
+    """The address so many ports further; port 0, which is any free one, stays.
+
+    Raises:
+        InputError: there is no such port.
+    """
+    _, port = parse(text)
+    found = f"{text.rpartition(':')[0]}:{port + number if port else 0}"
+    parse(found)
+    return found

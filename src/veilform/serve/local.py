@@ -34,6 +34,7 @@ class LocalService(Closing):
     """A running dealer and server.
 
     Args:
+        workers: processes that serve.
         link: the name of a link that shapes all that the three parties send each other.
         host: where both listen.
         within: a command that runs another one, put before theirs, such as ``ip netns exec NAME``.
@@ -53,6 +54,7 @@ class LocalService(Closing):
         model: Path,
         *,
         private_embedding: bool = False,
+        workers: int = 1,
         link: str = "loopback",
         host: str = "127.0.0.1",
         within: Sequence[str] = (),
@@ -78,6 +80,7 @@ class LocalService(Closing):
             options = ["--dealer", "{}:{}".format(*self.dealer), "--publish", str(self.public)]
             options += ["--stock", str(self.folder / "server-stock")]
             options += ["--private-embedding"] if private_embedding else []
+            options += ["--workers", str(workers)] if workers > 1 else []
             self.server = self._start(SERVER, [str(model), *options])
         except BaseException:
             self.close()

@@ -16,7 +16,7 @@ from veilform.models.bert.sides import ClientSide, ServerSide
 from veilform.models.checkpoint import resolve
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.serve import messages as say
-from veilform.serve.address import parse
+from veilform.serve.address import following, parse
 from veilform.settings.kinds import DealSettings, GatewaySettings, ServeSettings, Settings
 from veilform.settings.loading import SettingsError, load
 from veilform.transport import Channel, Identity, connect
@@ -62,6 +62,10 @@ def check(
     role = _ROLES[kind]
     yield from _certificates(settings, role)
     yield _tried("port", lambda: _port(settings.listen))
+    if settings.metrics is not None:
+        first = settings.metrics
+        for number in range(settings.workers if isinstance(settings, ServeSettings) else 1):
+            yield _tried("metrics port", lambda n=number: _port(following(first, n)))  # type: ignore[misc]
     if not isinstance(settings, DealSettings):
         yield from _stock(settings.stock, role)
     if isinstance(settings, ServeSettings):

@@ -79,6 +79,8 @@ class ServeSettings(PartySettings, frozen=True, kw_only=True):
         model: what is offered; each pair of name and version once.
         publish: where to write the folder that clients need; of several models, one in each of
             its folders ``name/version``.
+        workers: processes that serve, at one address and with one stock folder. Each holds the
+            models; the metrics of each are a port further.
     """
 
     flags: ClassVar[dict[str, str]] = {**PartySettings.flags, "model": "MODEL"}
@@ -88,6 +90,7 @@ class ServeSettings(PartySettings, frozen=True, kw_only=True):
     model: tuple[ModelSettings, ...]
     listen: Address = "127.0.0.1:7001"
     publish: Path | None = None
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
 
     def published(self, model: ModelSettings) -> Path | None:
         """Where this model's public folder goes, if anywhere."""

@@ -110,6 +110,7 @@ class Listener(Closing):
 
     Args:
         opened: listen from the start, and not only after `open`.
+        inherited: the descriptor of a socket that has the address, from another process.
 
     Handshakes run beside each other in threads of bounded number and time, so a stranger who
     says nothing keeps nobody waiting.
@@ -129,6 +130,7 @@ class Listener(Closing):
         settings: Settings | None = None,
         link: Link | None = None,
         opened: bool = True,
+        inherited: int | None = None,
     ) -> None:
         if identity.role is Role.CLIENT:
             raise InputError("the client connects and never listens: use the server's identity")
@@ -141,7 +143,9 @@ class Listener(Closing):
             raise InputError(f"cannot listen at {host}:{port}: a port is a number below 65536")
         self.host = host
         try:
-            self._socket = bound(host, port)
+            self._socket = (
+                bound(host, port) if inherited is None else socket.socket(fileno=inherited)
+            )
         except OSError as error:
             raise _cannot_listen(host, port, error) from error
         self.port: int = self._socket.getsockname()[1]
@@ -160,6 +164,10 @@ class Listener(Closing):
 
     def __repr__(self) -> str:
         return f"Listener({self.role.value} at {self.host}:{self.port})"
+
+    def fileno(self) -> int:
+        """The descriptor of its socket, for a process that is to listen there, too."""
+        return self._socket.fileno()
 
     def open(self) -> None:
         """Listen. Until then the port is this listener's, and refuses connections.
