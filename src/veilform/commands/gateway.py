@@ -87,7 +87,7 @@ def gateway(
     from veilform.gateway.app import build
     from veilform.gateway.guard import LOOPBACK
     from veilform.gateway.listening import HttpServer, bind
-    from veilform.gateway.opening import open_models
+    from veilform.gateway.opening import Models
     from veilform.roles import CLIENT
     from veilform.serve.address import parse
     from veilform.serve.local import READY
@@ -112,16 +112,20 @@ def gateway(
     # The port first: one in use is told before the models are read.
     with bind(host, port) as listening, observing.observers(settings, CLIENT) as tell:
         with console.step("reading the models' public folders"):
-            catalogue = open_models(settings, tell)
+            models = Models(settings, tell)
         try:
             names = {*LOOPBACK, *settings.host_names, f"[{host}]" if ":" in host else host}
-            running = HttpServer(build(catalogue, names, token), listening)
+            running = HttpServer(build(models.catalogue, names, token), listening)
             console.stop_on_signals(running.stop, until_stdin_closes, settings.patience_s)
+            console.act_on_hangup(
+                "the models",
+                lambda: models.offer(load(GatewaySettings, config, os.environ, flags).model),
+            )
             at, bound = listening.getsockname()[:2]
             console.say(f"{READY}{f'[{at}]' if ':' in at else at}:{bound}")
             running.run()
         finally:
-            catalogue.close()
+            models.catalogue.close()
 
 
 def named_folder(text: str) -> dict[str, str]:

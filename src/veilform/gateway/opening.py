@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from veilform.correlation.store import StockStore
 from veilform.gateway.served import Catalogue, Served
@@ -15,44 +15,96 @@ from veilform.serve.address import parse
 from veilform.serve.client import Client
 from veilform.serve.depot import Depot
 from veilform.serve.pool import Pool
-from veilform.settings import GatewaySettings
+from veilform.settings import GatewaySettings, PublicModelSettings
 from veilform.transport import Identity, connect
 from veilform.transport.links import named
+from veilform.transport.renewal import EndsSoon
+
+PATIENCE_S = 30.0
+"""For the runs of a model that is offered no more."""
 
 
-def open_models(settings: GatewaySettings, tell: Observer = ignore) -> Catalogue:
+class Models:
     """The models of the settings, each with a depot and a pool.
+
+    Attributes:
+        catalogue: those that are offered.
 
     Raises:
         InputError, ModelError: a folder, or the stock's, cannot be used.
     """
-    Identity.load(settings.certificates, CLIENT)
-    store = StockStore(settings.stock, CLIENT)
-    sides = [ClientSide(model.path) for model in settings.model]
-    with contextlib.ExitStack() as opened:
-        served = []
-        for model, side in zip(settings.model, sides, strict=True):
-            one = _opened(settings, opener(settings, side, store, tell), side)
-            served.append(Served(model.called, model.version, side, *one))
-            opened.callback(served[-1].close)
-        catalogue = Catalogue(served)
-        opened.pop_all()
-    return catalogue
 
+    def __init__(self, settings: GatewaySettings, tell: Observer = ignore) -> None:
+        self._settings, self._tell = settings, tell
+        self._ends = EndsSoon(Identity.load(settings.certificates, CLIENT))
+        self._ends.look()
+        self._store = StockStore(settings.stock, CLIENT)
+        with self._opening(settings.model, ()) as served:
+            self.catalogue = Catalogue(served)
 
-def _opened(
-    settings: GatewaySettings, connecting: Callable[[], Client], side: ClientSide
-) -> tuple[Pool, Depot]:
-    depot = Depot(connecting, levels(settings, side))
-    pool = Pool(
-        lambda: ClientSession(connecting()),
-        side.public.encoder.pad,
-        sessions=settings.sessions,
-        most_waiting=settings.queue,
-        batches=[size for size in (1, 2, 4, 8, 16, 32, 64) if size <= settings.batch],
-        supply=depot,
-    )
-    return pool, depot
+    def offer(self, models: Sequence[PublicModelSettings]) -> None:
+        """Offers these from now on. A model that was offered before goes on with what it has.
+
+        What is offered no more is given `PATIENCE_S` for its runs, and refuses new texts at once.
+
+        Raises:
+            InputError, ModelError: a folder cannot be used; nothing has changed.
+        """
+        with self._opening(models, self.catalogue.all) as served:
+            gone = self.catalogue.offer(served)
+        for one in gone:
+            one.close(PATIENCE_S)
+
+    @contextlib.contextmanager
+    def _opening(
+        self, models: Sequence[PublicModelSettings], known: Sequence[Served]
+    ) -> Iterator[list[Served]]:
+        """What is offered as these; what was opened for it is closed if the block fails."""
+        sides = [ClientSide(model.path) for model in models]
+        with contextlib.ExitStack() as opened:
+            served = []
+            for model, side in zip(models, sides, strict=True):
+                same = (model.called, model.version, side.model)
+                one = next((each for each in known if each.identity == same), None)
+                if one is None:
+                    one = Served(model.called, model.version, side, *self._opened(side))
+                    opened.callback(one.close)
+                served.append(one)
+            yield served
+            opened.pop_all()
+
+    def _opened(self, side: ClientSide) -> tuple[Pool, Depot]:
+        settings, connecting = self._settings, self._opener(side)
+        depot = Depot(connecting, levels(settings, side))
+        pool = Pool(
+            lambda: ClientSession(connecting()),
+            side.public.encoder.pad,
+            sessions=settings.sessions,
+            most_waiting=settings.queue,
+            batches=[size for size in (1, 2, 4, 8, 16, 32, 64) if size <= settings.batch],
+            supply=depot,
+        )
+        return pool, depot
+
+    def _opener(self, side: ClientSide) -> Callable[[], Client]:
+        """Opens clients of one model."""
+        settings = self._settings
+        server, dealer = parse(settings.server), parse(settings.dealer)
+        link = named(settings.link)
+
+        def open_client() -> Client:
+            # Read again each time: certificates are renewed.
+            identity = Identity.load(settings.certificates, CLIENT)
+            self._ends.look()
+            return Client(
+                side,
+                self._store,
+                lambda: connect(*server, identity, SERVER, link=link),
+                lambda: connect(*dealer, identity, DEALER, link=link),
+                self._tell,
+            )
+
+        return open_client
 
 
 def levels(settings: GatewaySettings, side: ClientSide) -> dict[Shape, int]:
@@ -61,24 +113,3 @@ def levels(settings: GatewaySettings, side: ClientSide) -> dict[Shape, int]:
     found = {Shape(1, length): settings.ready for length in lengths if settings.ready}
     given = {Shape(level.batch, level.length): level.count for level in settings.level}
     return found | {shape: count for shape, count in given.items() if shape.length in lengths}
-
-
-def opener(
-    settings: GatewaySettings, side: ClientSide, store: StockStore, tell: Observer
-) -> Callable[[], Client]:
-    """Opens clients of one model."""
-    server, dealer = parse(settings.server), parse(settings.dealer)
-    link = named(settings.link)
-
-    def open_client() -> Client:
-        # Read again each time: certificates are renewed.
-        identity = Identity.load(settings.certificates, CLIENT)
-        return Client(
-            side,
-            store,
-            lambda: connect(*server, identity, SERVER, link=link),
-            lambda: connect(*dealer, identity, DEALER, link=link),
-            tell,
-        )
-
-    return open_client

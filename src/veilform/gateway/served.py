@@ -26,6 +26,11 @@ class Served:
     depot: Depot | None = None
 
     @property
+    def identity(self) -> tuple[str, str, str]:
+        """Its name, its version, and the digest of what is served."""
+        return self.name, self.version, self.side.model
+
+    @property
     def task(self) -> Task[Any]:
         """What it is for."""
         return CLASSIFICATION if self.side.config.classifies else EMBEDDING
@@ -35,9 +40,9 @@ class Served:
         """Whether a session is connected."""
         return self.pool.state.connected > 0
 
-    def close(self) -> None:
-        """Ends its sessions, and the making of stocks."""
-        self.pool.close()
+    def close(self, patience_s: float = 5.0) -> None:
+        """Ends its sessions, giving runs this long to end, and the making of stocks."""
+        self.pool.close(patience_s)
         if self.depot is not None:
             self.depot.close()
 
@@ -74,15 +79,22 @@ class Catalogue:
     """All of them. The first is the default; of a name, the version that comes last."""
 
     def __init__(self, served: Sequence[Served]) -> None:
-        if not served:
-            raise InputError("a gateway needs a model: give --public NAME=FOLDER")
-        self.all = tuple(served)
-        self._versions: dict[str, dict[str, Served]] = {}
-        for one in served:
-            versions = self._versions.setdefault(one.name, {})
-            if one.version in versions:
-                raise InputError(f"model {one.name} version {one.version} is given twice")
-            versions[one.version] = one
+        self._all, self._versions = tuple(served), _by_version(served)
+
+    @property
+    def all(self) -> tuple[Served, ...]:
+        """Those that are offered now."""
+        return self._all
+
+    def offer(self, served: Sequence[Served]) -> list[Served]:
+        """Offers these from now on; those that are offered no more, for the caller to close.
+
+        Raises:
+            InputError: there are none, or two are called the same; nothing has changed.
+        """
+        before, versions = self._all, _by_version(served)
+        self._all, self._versions = tuple(served), versions
+        return [one for one in before if one not in served]
 
     def find(self, name: str | None = None, version: str | None = None) -> Served:
         """Raises Problem (404) if there is none."""
@@ -94,11 +106,24 @@ class Catalogue:
 
     def versions(self, name: str) -> Mapping[str, Served]:
         """All versions of a model; Problem (404) if it is unknown."""
-        if name not in self._versions:
+        found = self._versions.get(name)
+        if found is None:
             raise Problem(404, "not_found", "there is no such model; see /models")
-        return self._versions[name]
+        return found
 
     def close(self) -> None:
         """Ends all sessions."""
         for one in self.all:
             one.close()
+
+
+def _by_version(served: Sequence[Served]) -> dict[str, dict[str, Served]]:
+    if not served:
+        raise InputError("a gateway needs a model: give --public NAME=FOLDER")
+    found: dict[str, dict[str, Served]] = {}
+    for one in served:
+        versions = found.setdefault(one.name, {})
+        if one.version in versions:
+            raise InputError(f"model {one.name} version {one.version} is given twice")
+        versions[one.version] = one
+    return found

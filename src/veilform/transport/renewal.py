@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import ssl
 import threading
@@ -14,6 +15,23 @@ from veilform.transport.identity import Identity
 log = logging.getLogger("veilform")
 
 _DAY_S = 86_400.0
+
+
+class EndsSoon:
+    """Warns in the log, once a day at most, while the certificate of an identity ends soon."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._looked = -_DAY_S
+
+    def look(self, again: bool = False) -> None:
+        """Warns if it is time, or if ``again``."""
+        if not again and time.monotonic() < self._looked + _DAY_S:
+            return
+        self._looked = time.monotonic()
+        with contextlib.suppress(InputError):
+            if warning := self._identity.warning():
+                log.warning("%s", warning)
 
 
 class Contexts:
@@ -29,10 +47,10 @@ class Contexts:
         self._identity = identity
         self._listening = listening
         self._lock = threading.Lock()
-        self._warned = -_DAY_S
+        self._ends = EndsSoon(identity)
         self._seen = self._state()
         self._context = tls_context(identity, listening)
-        self._warn()
+        self._ends.look()
 
     def current(self) -> ssl.SSLContext:
         """The context for the next connection."""
@@ -41,7 +59,7 @@ class Contexts:
             if state != self._seen:
                 self._seen = state
                 self._renew()
-            self._warn()
+            self._ends.look()
             return self._context
 
     def _renew(self) -> None:
@@ -52,7 +70,7 @@ class Contexts:
             # Half of a renewal perhaps: the other half changes the files again.
             log.warning("new certificates are not in use: %s", error)
             return
-        self._warned = -_DAY_S
+        self._ends.look(again=True)
         log.info("the certificates of the %s were renewed", self._identity.role.value)
 
     def _state(self) -> tuple[tuple[int, int, int] | None, ...]:
@@ -66,14 +84,3 @@ class Contexts:
             else:
                 found.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
         return tuple(found)
-
-    def _warn(self) -> None:
-        if time.monotonic() < self._warned + _DAY_S:
-            return
-        self._warned = time.monotonic()
-        try:
-            warning = self._identity.warning()
-        except InputError:
-            return
-        if warning:
-            log.warning("%s", warning)
