@@ -16,7 +16,9 @@ from veilform.observe import (
     Connected,
     Dealt,
     Event,
+    Kept,
     Outcome,
+    Queued,
     Run,
     everyone,
     ignore,
@@ -70,6 +72,8 @@ def test_metrics() -> None:
     metrics(msgspec.structs.replace(RUN, outcome="busy", seconds=9.0))
     metrics(Connected(party="server", role="client", count=3))
     metrics(Dealt(party="dealer", stock=RUN.stock, outcome="lost", seconds=1.0, dealt_bytes=70))
+    metrics(Queued(party="client", model="0123456789ab", waiting=5, running=2, sessions=1))
+    metrics(Kept(party="client", model="0123456789ab", batch=1, bucket=16, ready=3, wanted=4))
     sizes = {"party": "server", "model": "0123456789ab", "batch": "2", "bucket": "32"}
     for outcome in ("done", "busy"):
         assert registry.get_sample_value("veilform_runs_total", {**sizes, "outcome": outcome}) == 1
@@ -80,6 +84,12 @@ def test_metrics() -> None:
     assert registry.get_sample_value("veilform_connections", connected) == 3
     lost = {"party": "dealer", "outcome": "lost"}
     assert registry.get_sample_value("veilform_dealt_total", lost) == 1
+    queue = {"model": "0123456789ab"}
+    assert registry.get_sample_value("veilform_texts_waiting", queue) == 5
+    assert registry.get_sample_value("veilform_sessions_connected", queue) == 1
+    ours = {"party": "client", **queue, "batch": "1", "bucket": "16"}
+    assert registry.get_sample_value("veilform_stocks_ready", ours) == 3
+    assert registry.get_sample_value("veilform_stocks_wanted", ours) == 4
     labels = {name for m in registry.collect() for s in m.samples for name in s.labels}
     assert labels == {
         "party", "model", "batch", "bucket", "outcome", "phase", "direction", "role", "le",

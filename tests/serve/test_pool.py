@@ -276,3 +276,17 @@ def test_ending_refuses_what_waits_and_lets_runs_end(world: World) -> None:
         pool.submit([text(2)], soon())
     assert world.closed == 1
     pool.close()
+
+
+def test_who_watches_is_told_of_the_queue(world: World) -> None:
+    told: list[State] = []
+    with Pool(world.connect, pad, sessions=1, most_waiting=4, tell=told.append) as pool:
+        ticket = busy(pool, world)
+        pool.submit([text(0)], soon())
+        settle(pool, State(1, 1, 1, 1))
+        assert told[-1] == State(1, 1, 1, 1)
+        for _ in range(2):
+            world.gate.release()
+        ticket.result()
+        settle(pool, State(1, 1, 0, 0))
+    assert State(1, 1, 0, 0) in told

@@ -9,12 +9,12 @@ from veilform.correlation.store import StockStore
 from veilform.gateway.served import Catalogue, Served
 from veilform.gateway.sessions import ClientSession
 from veilform.models.bert.sides import ClientSide, Shape
-from veilform.observe import Observer, ignore
+from veilform.observe import Kept, Observer, Queued, ignore, short
 from veilform.roles import CLIENT, DEALER, SERVER
 from veilform.serve.address import parse
 from veilform.serve.client import Client
-from veilform.serve.depot import Depot
-from veilform.serve.pool import Pool
+from veilform.serve.depot import Depot, Level
+from veilform.serve.pool import Pool, State
 from veilform.settings import GatewaySettings, PublicModelSettings
 from veilform.transport import Identity, connect
 from veilform.transport.links import named
@@ -75,7 +75,7 @@ class Models:
 
     def _opened(self, side: ClientSide) -> tuple[Pool, Depot]:
         settings, connecting = self._settings, self._opener(side)
-        depot = Depot(connecting, levels(settings, side))
+        depot = Depot(connecting, levels(settings, side), self._kept(side))
         pool = Pool(
             lambda: ClientSession(connecting()),
             side.public.encoder.pad,
@@ -83,8 +83,31 @@ class Models:
             most_waiting=settings.queue,
             batches=[size for size in (1, 2, 4, 8, 16, 32, 64) if size <= settings.batch],
             supply=depot,
+            tell=self._queued(side),
         )
         return pool, depot
+
+    def _queued(self, side: ClientSide) -> Callable[[State], None]:
+        def tell(state: State) -> None:
+            self._tell(
+                Queued(
+                    party=CLIENT.value, model=short(side.model), waiting=state.waiting,
+                    running=state.running, sessions=state.connected,
+                )
+            )  # fmt: skip
+
+        return tell
+
+    def _kept(self, side: ClientSide) -> Callable[[Shape, Level], None]:
+        def tell(shape: Shape, level: Level) -> None:
+            self._tell(
+                Kept(
+                    party=CLIENT.value, model=short(side.model), batch=shape.batch,
+                    bucket=shape.length, ready=level.ready, wanted=level.wanted,
+                )
+            )  # fmt: skip
+
+        return tell
 
     def _opener(self, side: ClientSide) -> Callable[[], Client]:
         """Opens clients of one model."""

@@ -9,8 +9,10 @@ from veilform.observe.events import (
     Connected,
     Dealt,
     Event,
+    Kept,
     Observer,
     Outcome,
+    Queued,
     Refused,
     Run,
     Stocked,
@@ -18,14 +20,17 @@ from veilform.observe.events import (
     everyone,
     ignore,
     outcome_of,
+    short,
 )
 
 __all__ = [
     "Connected",
     "Dealt",
     "Event",
+    "Kept",
     "Observer",
     "Outcome",
+    "Queued",
     "Refused",
     "Run",
     "Stocked",
@@ -33,4 +38,5 @@ __all__ = [
     "everyone",
     "ignore",
     "outcome_of",
+    "short",
 ]

@@ -102,10 +102,34 @@ class Waiting(Event, frozen=True):
     count: int
 
 
+class Queued(Event, frozen=True):
+    """How a gateway's queue for one model is now: texts that wait and run, and its sessions."""
+
+    model: str
+    waiting: int
+    running: int
+    sessions: int
+
+
+class Kept(Event, frozen=True):
+    """How many stocks of one shape are ready now, and how many are to be."""
+
+    model: str
+    batch: int
+    bucket: int
+    ready: int
+    wanted: int
+
+
 class Refused(Event, frozen=True):
     """A connection was refused, for an error of this class."""
 
     why: str
+
+
+def short(digest: str) -> str:
+    """A model's digest, as an event names it."""
+    return digest[:12]
 
 
 Observer: TypeAlias = Callable[[Event], None]

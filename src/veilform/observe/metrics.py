@@ -62,6 +62,20 @@ class Metrics:
         self._waiting = Gauge(
             "veilform_runs_waiting", "Runs that wait for a turn.", ("party",), registry=into
         )
+        self._texts_waiting = Gauge(
+            "veilform_texts_waiting", "Texts in a gateway's queue.", ("model",), registry=into
+        )
+        self._texts_running = Gauge(
+            "veilform_texts_running", "Texts that a gateway has in runs.", ("model",), registry=into
+        )
+        self._sessions = Gauge(
+            "veilform_sessions_connected", "A gateway's sessions that are connected.",
+            ("model",), registry=into,
+        )  # fmt: skip
+        self._ready = Gauge("veilform_stocks_ready", "Stocks that are ready.", sizes, registry=into)
+        self._wanted = Gauge(
+            "veilform_stocks_wanted", "Stocks that are to be ready.", sizes, registry=into
+        )
         self._refused = Counter(
             "veilform_connections_refused", "Connections refused, by the class of the error.",
             ("party", "why"), registry=into,
@@ -83,6 +97,13 @@ class Metrics:
             self._connected.labels(event.party, event.role).set(event.count)
         elif isinstance(event, events.Waiting):
             self._waiting.labels(event.party).set(event.count)
+        elif isinstance(event, events.Queued):
+            self._texts_waiting.labels(event.model).set(event.waiting)
+            self._texts_running.labels(event.model).set(event.running)
+            self._sessions.labels(event.model).set(event.sessions)
+        elif isinstance(event, events.Kept):
+            self._ready.labels(*_sizes(event)).set(event.ready)
+            self._wanted.labels(*_sizes(event)).set(event.wanted)
         elif isinstance(event, events.Refused):
             self._refused.labels(event.party, event.why).inc()
 
@@ -99,7 +120,7 @@ class Metrics:
         self._bytes.labels(event.party, phase, "received").inc(event.received_bytes)
 
 
-def _sizes(event: events.Sized) -> tuple[str, str, str, str]:
+def _sizes(event: events.Sized | events.Kept) -> tuple[str, str, str, str]:
     return event.party, event.model, str(event.batch), str(event.bucket)
 
 

@@ -54,15 +54,21 @@ class Depot(Closing):
     Args:
         connect: opens a client of the store that the stocks are taken from.
         levels: how many stocks of each shape to keep ready.
+        tell: is told of each level, once a second or more often.
 
     Raises:
         InputError: a level is below zero.
     """
 
-    def __init__(self, connect: Callable[[], Client], levels: Mapping[Shape, int]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Client],
+        levels: Mapping[Shape, int],
+        tell: Callable[[Shape, Level], object] = lambda shape, level: None,
+    ) -> None:
         if any(level < 0 for level in levels.values()):
             raise InputError("a level of stocks is at least 0")
-        self._connect = connect
+        self._connect, self._tell = connect, tell
         self._levels = dict(levels)
         self._waiting: Counter[Shape] = Counter()
         self._changed = threading.Condition()
@@ -166,6 +172,8 @@ class Depot(Closing):
             lengths = {scales.length for scales in client.side.scales.lengths}
             waiting = {s: n for s, n in self._waiting.items() if s.length in lengths}
             ready = {shape: client.ready(shape) for shape in {*self._levels, *waiting}}
+            for shape, level in self._levels.items():
+                self._tell(shape, Level(ready[shape], level))
             missing = [s for s, count in waiting.items() if count > ready[s]]
             if missing:
                 return max(missing, key=lambda s: waiting[s] - ready[s])

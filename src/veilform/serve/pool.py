@@ -90,6 +90,7 @@ class Pool(Closing):
         batches: the sizes that a run may have, in texts. The server sees the size, and the range
             check has one answer for all texts of a run; so only one by default.
         supply: where stocks come from.
+        tell: is told when any of it changed, by whichever thread changed it.
     """
 
     def __init__(
@@ -101,10 +102,11 @@ class Pool(Closing):
         most_waiting: int = MOST_WAITING,
         batches: Sequence[int] = (1,),
         supply: Supply | None = None,
+        tell: Callable[[State], object] = lambda state: None,
     ) -> None:
         if 1 not in batches or sessions < 1 or most_waiting < 1:
             raise InputError("a pool has a session, room for a text, and batches of one")
-        self._connect, self._pad = connect, pad
+        self._connect, self._pad, self._tell = connect, pad, tell
         self._supply = supply or OnDemand()
         self._batches = sorted(set(batches), reverse=True)
         self._most_waiting = most_waiting
@@ -144,6 +146,7 @@ class Pool(Closing):
                 )
             self._queue.extend(tickets)
             self._changed.notify(len(tickets))
+        self._tell(self.state)
         return tickets
 
     def padded(self, tokens: Tokens) -> int:
@@ -194,6 +197,7 @@ class Pool(Closing):
     def _count_connected(self, more: int) -> None:
         with self._changed:
             self._connected += more
+        self._tell(self.state)
 
     def _next(self, wait_s: float | None) -> list[Ticket] | None:
         """The texts of the next run, in order; none after ``wait_s``; None at the end."""
@@ -224,6 +228,7 @@ class Pool(Closing):
 
     def _run(self, held: Held, tickets: list[Ticket]) -> None:
         # One was cancelled in between: the others go one by one, in sizes that are allowed.
+        self._tell(self.state)
         groups = [tickets] if len(tickets) in self._batches else [[one] for one in tickets]
         for group in groups:
             try:
@@ -236,6 +241,7 @@ class Pool(Closing):
             finally:
                 with self._changed:
                     self._running -= len(group)
+                self._tell(self.state)
 
     def _outcomes(self, held: Held, tickets: list[Ticket]) -> list[Outcome]:
         batch = self._pad([ticket.tokens for ticket in tickets])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from veilform.models.bert.sides import Shape
-from veilform.observe import Event, Observer, Run, Stocked, outcome_of
+from veilform.observe import Event, Observer, Run, Stocked, outcome_of, short
 from veilform.roles import Role
 from veilform.transport import Channel, Kind, Traffic
 
@@ -27,7 +27,7 @@ class Named:
         """As an event has them; of the model's digest only the beginning."""
         return {
             "party": self.party.value,
-            "model": self.model[:12],
+            "model": short(self.model),
             "batch": self.shape.batch,
             "bucket": self.shape.length,
             "stock": self.stock,
