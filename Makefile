@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | bench-figures | train-env | clean   (PYTHON=... picks another one)
+# make demo | test | lint | audit | bench | bench-figures | train-env | clean   (PYTHON=... picks another one)
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What an installed copy depends on. Python sources are not among it: the install is editable.
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(wildcard native/*.cpp native/*.hpp)
 
-.PHONY: demo install dev train-env test lint format bench bench-figures clean
+.PHONY: demo install dev train-env test lint format audit bench bench-figures clean
 .DELETE_ON_ERROR:
 
 demo: install
@@ -44,6 +44,13 @@ lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known vulnerabilities of what is installed, from osv.dev: needs a network, so no test does it.
+audit: install
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install pip-audit
+	$(VENV)/audit/bin/pip-audit --vulnerability-service osv --skip-editable \
+		--path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 format: dev
 	$(BIN)/ruff check --fix .

@@ -10,6 +10,7 @@ command ends with code 1. The same seed gives the same inputs.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import multiprocessing
 import os
@@ -25,7 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fuzzing.mutate import mutated
-from fuzzing.targets import Target, all_targets
+from fuzzing.target import Target
+from fuzzing.targets import all_targets
 from rich.console import Console
 from rich.table import Table
 
@@ -113,10 +115,12 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="+", help="these parsers; the JSON keeps the others")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        count = len(all_targets(Path(folder)))
-    each = -(-options.inputs // count)
+        names = [target.name for target in all_targets(Path(folder))]
+    chosen = [n for n, name in enumerate(names) if options.only is None or name in options.only]
+    each = -(-options.inputs // max(1, len(chosen)))
     # A thread's arena would reserve 64 MB of addresses, which the limit counts.
     os.environ["MALLOC_ARENA_MAX"] = "1"
     context = multiprocessing.get_context("spawn")
@@ -124,7 +128,7 @@ def main() -> int:
     table = Table("parser", "inputs", "accepted", "refused", "failed", "a second")
     found: list[Failure] = []
     with context.Pool(options.processes, maxtasksperchild=1) as pool:
-        waiting = [pool.apply_async(_one, (n, each, options.seed)) for n in range(count)]
+        waiting = [pool.apply_async(_one, (n, each, options.seed)) for n in chosen]
         for one in waiting:
             name, ended, failures, seconds = one.get()
             total = sum(ended.values())
@@ -140,7 +144,12 @@ def main() -> int:
     keep(found, options.keep)
     if options.json:
         command = f"python bench/fuzz.py --inputs {options.inputs}"
-        machine.save(options.json, command, {"parsers": results})
+        known = json.loads(options.json.read_text()) if options.json.is_file() else {}
+        fresh = {row["parser"] for row in results}
+        others = [row for row in known.get("parsers", ()) if row["parser"] not in fresh]
+        if others:
+            command = f"{known['command']}, then {command}"
+        machine.save(options.json, command, {"parsers": others + results})
     return bool(found)
 
 

@@ -1,19 +1,18 @@
-"""The parsers, each with valid inputs to begin from.
-
-A target's function takes bytes and returns, or raises a `VeilformError`. All else is a failure.
-"""
+"""The parsers, each with valid inputs to begin from."""
 
 from __future__ import annotations
 
 import json
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from fuzzing import service
+from fuzzing.target import Target
 from veilform.correlation.check import check_dealable
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import Open, Preshare, Square
@@ -38,14 +37,6 @@ from veilform.transport.handshake import explain, tls_context
 from veilform.transport.identity import host_name
 
 
-class Target(NamedTuple):
-    """A parser and where its inputs begin from."""
-
-    name: str
-    corpus: Sequence[bytes]
-    parse: Callable[[bytes], object]
-
-
 def all_targets(folder: Path) -> list[Target]:
     """Every parser. Those of files have theirs in ``folder``, best one in memory."""
     model = small(folder)
@@ -58,7 +49,8 @@ def all_targets(folder: Path) -> list[Target]:
         handshake(folder),
     ]
     files = [stocks(folder), tensors(folder, model), configuration(folder, model)]
-    return [*strangers, *files, calibration(model), scales(model), texts(), options()]
+    written = [calibration(model), scales(model), texts(), options(), service.settings(folder)]
+    return [*strangers, *files, *written, service.http(folder)]
 
 
 class _Fed(Stream):

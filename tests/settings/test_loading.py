@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from veilform.errors import InputError
+from veilform.errors import InputError, ModelError
+from veilform.models.checkpoint import resolve
 from veilform.settings import DealSettings, GatewaySettings, ServeSettings, load
 from veilform.settings.loading import SettingsError
 
@@ -145,3 +146,11 @@ def test_a_file_that_is_no_toml(here: Path, content: bytes) -> None:
 def test_a_file_that_is_missing(here: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot read gone.toml: No such file"):
         load(DealSettings, Path("gone.toml"))
+
+
+@pytest.mark.parametrize("name", ["d" * 5000, "d/" * 3000, "nul\0"])
+def test_a_path_that_no_system_has(name: str) -> None:
+    with pytest.raises(SettingsError, match="there is no folder"):
+        load(DealSettings, flags={"certificates": Path(name)})
+    with pytest.raises(ModelError, match="neither a folder nor a shipped student"):
+        resolve(name)

@@ -143,7 +143,7 @@ def read_json(folder: Path, name: str, max_bytes: int) -> dict[str, object]:
 
 def read_bytes(folder: Path, name: str, max_bytes: int) -> bytes:
     """A file of ``folder``; ModelError if it is missing, unreadable or over ``max_bytes``."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ModelError(f"there is no folder {_show(folder)}")
     path = folder / name
     if not path.is_file():
@@ -156,6 +156,14 @@ def read_bytes(folder: Path, name: str, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise ModelError(f"{name} in {_show(folder)} is over the limit of {max_bytes} bytes")
     return content
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder, and the path one that a system can look at: not too long, say."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def shipped() -> list[str]:
@@ -177,7 +185,7 @@ def resolve(name_or_path: str | Path) -> Path:
     names = shipped()
     if isinstance(name_or_path, str) and name_or_path in names:
         return _students() / name_or_path
-    if str(name_or_path) and Path(name_or_path).is_dir():
+    if str(name_or_path) and is_folder(Path(name_or_path)):
         return Path(name_or_path)
     known = ", ".join(names) or "none in this installation"
     raise ModelError(

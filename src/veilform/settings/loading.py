@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from veilform.errors import InputError
-from veilform.models.checkpoint import shipped
+from veilform.models.checkpoint import is_folder, shipped
 from veilform.serve.address import parse
 from veilform.settings.kinds import KINDS, Settings
 
@@ -217,10 +217,10 @@ def _rows(
 def _checked(check: str | None, value: Any, base: Path) -> Any:
     if check == "address":
         parse(value)
-    elif check == "folder" and not value.is_dir():
+    elif check == "folder" and not is_folder(value):
         raise InputError(f"there is no folder {value}")
     elif check == "checkpoint" and value not in shipped():
-        if not value or not (base / value).is_dir():
+        if not value or not is_folder(base / value):
             raise InputError(
                 f"{str(base / value)!r} is neither a folder nor a shipped student "
                 f"(shipped: {', '.join(shipped())})"
