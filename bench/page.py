@@ -17,7 +17,7 @@ from pathlib import Path
 from tables.common import Figures
 from tables.planning import planner
 from tables.quality import breakdown, functions, grid, longer, private, speed
-from tables.service import service
+from tables.service import faults, service
 from tables.speed import growing, growth, instructions, links, models, peers
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +48,7 @@ TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "private": ("private", private),
     "planner": ("planner", planner),
     "service": ("service", service),
+    "faults": ("faults", faults),
 }
 NEEDS = {
     "sequence": "sequence", "layers": "layers", "batch": "batch",

@@ -448,6 +448,27 @@ def test_a_ledger_on_a_full_disk(
     again.claim(name, MANIFEST)
 
 
+def test_what_a_full_disk_did_not_take_is_done_later(
+    store: StockStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or rows of stocks that nobody will ever have would count against the limits for ever."""
+    name, held, coming = put(store), put(store), new_id()
+    assert store.take(MANIFEST).id == name
+    assert store.take(MANIFEST).id == held
+    with monkeypatch.context() as patch:
+        for act in (lambda: store.discard(name), lambda: store.release(held)):
+            patch.setattr(store._ledger, "_db", Unwilling(store._ledger._db, "UPDATE"))
+            with pytest.raises(StockError, match="database or disk is full"):
+                act()
+        with pytest.raises(StockError, match="free some space"):
+            store.put(coming, MANIFEST, SEED, [DEALT])
+    assert store.kept("") == {name: True, held: True, coming: False}
+    other = put(store)
+    assert store.kept("") == {held: True, other: True}
+    assert names(folder) == {f"{held}.stock", f"{other}.stock"}
+    assert store.take(MANIFEST).id == held
+
+
 def test_discarding(store: StockStore, folder: Path) -> None:
     name, unknown = put(store), new_id()
     store.discard(name)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import http.server
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,32 @@ def test_refusals(gateway: Gateway) -> None:
         GatewayEmbedder(gateway.url)(TEXTS)
     with pytest.raises(ValueError, match="http"):
         GatewayClassifier("127.0.0.1:8080")
+
+
+class Late(http.server.BaseHTTPRequestHandler):
+    """Says that the deadline is over a little after it is."""
+
+    def do_POST(self) -> None:
+        time.sleep(0.5)
+        body = b'{"error": "too late", "code": "deadline"}'
+        self.send_response(504)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def test_a_deadline_is_told_by_the_gateway() -> None:
+    """Who hangs up at that very moment learns only that nobody answered."""
+    with http.server.HTTPServer(("127.0.0.1", 0), Late) as late:
+        answering = threading.Thread(target=late.handle_request)
+        answering.start()
+        with pytest.raises(GatewayError, match="too late") as refused:
+            GatewayClassifier(f"http://127.0.0.1:{late.server_port}", timeout_s=0.3)(TEXTS)
+        answering.join(10)
+    assert refused.value.code == "deadline"
 
 
 def test_nobody_there() -> None:

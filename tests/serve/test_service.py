@@ -238,6 +238,31 @@ def test_a_full_disk_at_the_server(
         client.infer(batch)
 
 
+def test_what_is_wrong_with_a_clients_disk_is_not_told_to_the_server(
+    deployment: Deployment,
+    batch: TokenBatch,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    genuine = Incoming.seal
+
+    def seal(stock: Incoming) -> None:
+        if stock.role is CLIENT:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        genuine(stock)
+
+    monkeypatch.setattr(Incoming, "seal", seal)
+    refused = pytest.raises(StockError, match="No space left on device")
+    with deployment.client() as client, refused:
+        client.prepare(Shape(*batch.ids.shape))
+    deployment.server_service.stop()
+    for thread in deployment._threads:
+        if thread.name == "service":
+            thread.join(0.1)
+    assert "the client reports: it cannot keep stocks" in caplog.text
+    assert str(deployment.client_folder) not in caplog.text
+
+
 def test_a_stock_whose_client_was_not_told_is_burnt(
     deployment: Deployment, batch: TokenBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

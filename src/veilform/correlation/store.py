@@ -16,7 +16,8 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -68,6 +69,8 @@ class StockStore(Closing):
         self._files = StockFolder(folder, role)
         self._ledger = self._files.ledger
         self.id = self._ledger.id
+        # What a full disk did not take: done before the next stock comes or goes.
+        self._owed: deque[Callable[[], None]] = deque()
 
     def close(self) -> None:
         """Lets go of the folder, as the end of the process does. May be called again."""
@@ -113,6 +116,7 @@ class StockStore(Closing):
         row = Row(
             stock_id, manifest.digest, manifest.weights, manifest.batch, manifest.length, peer, size
         )
+        self._catch_up()
         try:
             with self._disk():
                 if not self._ledger.begin(row, self._most_bytes, most_of_peer):
@@ -185,6 +189,7 @@ class StockStore(Closing):
         Raises:
             StockError: the ledger cannot be used.
         """
+        self._catch_up()
         with self._reading():
             return self._ledger.take(manifest.digest, peer)
 
@@ -192,9 +197,9 @@ class StockStore(Closing):
         """Lets go of a stock that was taken and not claimed. Otherwise nothing happens.
 
         Raises:
-            StockError: the ledger cannot be used.
+            StockError: the ledger cannot be used; it is tried again later.
         """
-        with self._reading():
+        with self._owing(lambda: self.release(stock_id)), self._reading():
             self._ledger.release(stock_id)
 
     def ready(self, manifest: Manifest, peer: str = "") -> int:
@@ -229,10 +234,10 @@ class StockStore(Closing):
         """Burns a stock of this peer without reading it. Nothing happens if there is none.
 
         Raises:
-            StockError: the ledger cannot be used.
+            StockError: the ledger cannot be used; it is tried again later.
         """
         self._path(stock_id)
-        with self._reading():
+        with self._owing(lambda: self.discard(stock_id, peer)), self._reading():
             if self._ledger.burn(stock_id, peer):
                 self._files.remove(stock_id)
 
@@ -263,6 +268,20 @@ class StockStore(Closing):
             with contextlib.suppress(StockError):
                 self.discard(stock_id, peer)
             raise
+
+    @contextlib.contextmanager
+    def _owing(self, act: Callable[[], None]) -> Iterator[None]:
+        try:
+            yield
+        except StockError:
+            self._owed.append(act)
+            raise
+
+    def _catch_up(self) -> None:
+        """Does what is owed; what fails again stays owed, and the rest with it."""
+        with contextlib.suppress(IndexError, StockError):
+            for _ in range(len(self._owed)):
+                self._owed.popleft()()
 
     def _removed(self, burnt: list[str]) -> int:
         for each in burnt:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from veilform.correlation.store import StockStore
+from veilform.errors import AuthenticationError, InputError
 from veilform.gateway.served import Catalogue, Served
 from veilform.gateway.sessions import ClientSession
 from veilform.models.bert.sides import ClientSide, Shape
@@ -117,7 +119,7 @@ class Models:
 
         def open_client() -> Client:
             # Read again each time: certificates are renewed.
-            identity = Identity.load(settings.certificates, CLIENT)
+            identity = identity_now(settings.certificates)
             self._ends.look()
             return Client(
                 side,
@@ -136,3 +138,15 @@ def levels(settings: GatewaySettings, side: ClientSide) -> dict[Shape, int]:
     found = {Shape(1, length): settings.ready for length in lengths if settings.ready}
     given = {Shape(level.batch, level.length): level.count for level in settings.level}
     return found | {shape: count for shape, count in given.items() if shape.length in lengths}
+
+
+def identity_now(certificates: Path) -> Identity:
+    """What the gateway shows its server and dealer.
+
+    Raises:
+        AuthenticationError: nothing that can be used; no fault of the texts that wait for it.
+    """
+    try:
+        return Identity.load(certificates, CLIENT)
+    except InputError as error:
+        raise AuthenticationError(f"the gateway cannot show who it is: {error}") from error

@@ -329,7 +329,9 @@ class Client(Closing):
             raise
         except VeilformError as error:
             if not isinstance(error, PeerError):
-                self._server.send_error(str(error))
+                # What is wrong with this machine's disk, and where, is not for the server to know.
+                own = isinstance(error.__cause__, OSError)
+                self._server.send_error("it cannot keep stocks" if own else str(error))
             raise
 
 
