@@ -15,6 +15,7 @@ from veilform.distill.examples import Example
 from veilform.errors import InputError, RangeError
 from veilform.evaluation import Answers, Evaluator, compare
 from veilform.models.text import BUCKETS
+from veilform.spread.answering import answered
 
 EXAMPLES = [Example(text, i % 2) for i, text in enumerate(TEXTS * 2)]
 
@@ -89,21 +90,16 @@ def test_private_answers_are_the_plain_ones(folder):
 
 def test_one_text_out_of_range_takes_no_other_with_it(folder):
     evaluator = Evaluator(folder, EXAMPLES)
-    bad = evaluator.tokens[1]
+    bad = np.asarray(evaluator.tokens[1].ids)
 
     def infer(batch):
-        if any(np.array_equal(row[: len(bad)], _ids(bad)) for row in batch.ids):
+        if any(np.array_equal(row[: len(bad)], bad) for row in batch.ids):
             raise RangeError("out of range")
         return np.ones((len(batch.ids), 2)), SimpleNamespace()
 
-    logits = np.full((3, 2), np.nan)
-    costs = evaluator._run(SimpleNamespace(infer=infer), [0, 1, 2], logits)
-    assert [count for count, _ in costs] == [1, 1]
-    assert np.isnan(logits).any(axis=1).tolist() == [False, True, False]
-
-
-def _ids(tokens):
-    return np.asarray(getattr(tokens, "ids", tokens))
+    runs = answered(SimpleNamespace(infer=infer), evaluator.encoder, evaluator.tokens[:3])
+    assert [run.texts for run in runs] == [(0,), (2,)]
+    assert runs[0].logits == ((1.0, 1.0),)
 
 
 def test_the_command(folder, tmp_path, capsys):

@@ -10,6 +10,7 @@ from veilform.commands import (
     bench,
     console,
     demo,
+    evaluating,
     gateway,
     keys,
     models,
@@ -32,7 +33,7 @@ app.command()(plan.plan)
 app.command()(models.check)
 app.command()(models.calibrate)
 app.command()(training.distill)
-app.command()(training.evaluate)
+app.command()(evaluating.evaluate)
 app.command()(services.export)
 app.command()(services.deal)
 app.command()(services.serve)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +16,12 @@ from tokenizers import Tokenizer
 from veilform.distill import metrics
 from veilform.distill.cut import cut
 from veilform.distill.examples import Example, Splits
-from veilform.errors import RangeError
 from veilform.models.bert.plain import PlainBert
+from veilform.models.checkpoint import model_digest
 from veilform.models.text import TextEncoder, bucket
-from veilform.serve.client import Client, InferenceCost
-from veilform.serve.local import LocalService
+from veilform.serve.client import InferenceCost
+from veilform.spread import answering
+from veilform.spread.cluster import Cluster
 
 Progress = Callable[[str, int, int], None]
 """Called with what is running, texts done and texts in all."""
@@ -78,8 +80,20 @@ class Evaluator:
             progress("plain", done, len(self.tokens))
         return Answers(logits)
 
-    def private(self, count: int, progress: Progress = _silent, batch: int = _BATCH) -> Answers:
-        """Private answers of the first ``count`` texts, by three processes on this machine.
+    def private(
+        self,
+        count: int,
+        progress: Progress = _silent,
+        batch: int = _BATCH,
+        where: answering.Where | None = None,
+        cluster: Cluster | None = None,
+    ) -> Answers:
+        """Private answers of the first ``count`` texts.
+
+        Args:
+            where: which service answers; by default dealer and server are started on this machine.
+            cluster: whose workers are clients, each with a share of the texts; by default this
+                process is the only one.
 
         Raises:
             VeilformError: the service does not start, or a run broke off.
@@ -88,25 +102,23 @@ class Evaluator:
         logits = self._empty(count)
         costs: defaultdict[int, list[tuple[int, InferenceCost]]] = defaultdict(list)
         done = 0
-        with LocalService(self._folder) as service, service.client() as client:
-            for length, chosen in self._groups(count, batch):
-                for part, cost in self._run(client, chosen, logits):
-                    costs[length].append((part, cost))
+        where, digest = where or answering.own(str(self._folder)), model_digest(self._folder)
+        groups = self._groups(count, batch)
+        jobs = [[self.tokens[i] for i in chosen] for _, chosen in groups]
+        answers = (
+            answering.spread(cluster, where, digest, jobs)
+            if cluster
+            else answering.here(where, digest, jobs)
+        )
+        with contextlib.closing(answers):
+            for number, runs in answers:
+                length, chosen = groups[number]
+                for run in runs:
+                    logits[[chosen[i] for i in run.texts]] = run.logits
+                    costs[length].append((len(run.texts), run.cost))
                 done += len(chosen)
                 progress("private", done, count)
         return Answers(logits, dict(costs))
-
-    def _run(
-        self, client: Client, chosen: list[int], logits: npt.NDArray[np.float64]
-    ) -> list[tuple[int, InferenceCost]]:
-        """Fills in the logits of some texts; one by one if one of them has no answer."""
-        try:
-            logits[chosen], cost = client.infer(self.encoder.pad([self.tokens[i] for i in chosen]))
-        except RangeError:
-            if len(chosen) == 1:
-                return []
-            return [part for i in chosen for part in self._run(client, [i], logits)]
-        return [(len(chosen), cost)]
 
     def _groups(self, count: int, size: int) -> list[tuple[int, list[int]]]:
         groups: defaultdict[int, list[int]] = defaultdict(list)

@@ -8,21 +8,16 @@ from pathlib import Path
 from typing import Generic, Literal, TypeAlias, TypeVar, overload
 
 from veilform.closing import Closing
-from veilform.correlation.store import StockStore
 from veilform.errors import InputError, ModelError, RangeError
 from veilform.models.answers import CLASSIFICATION, EMBEDDING, TASKS, Classified, Task, Vector
 from veilform.models.bert.config import BertConfig
 from veilform.models.bert.plain import PlainBert
-from veilform.models.bert.sides import ClientSide
 from veilform.models.checkpoint import resolve
 from veilform.models.text import Pair as PairOfTexts
 from veilform.models.text import Text, TextEncoder
-from veilform.roles import CLIENT, DEALER, SERVER
-from veilform.serve.address import parse
 from veilform.serve.client import Client, InferenceCost
 from veilform.serve.local import LocalService
-from veilform.transport import Identity, connect
-from veilform.transport.links import named
+from veilform.serve.remote import remote_client
 
 DEFAULT_MODEL = "minilm-l6-sentiment"
 """The student that ships with Veilform: sentiment of English film reviews."""
@@ -116,36 +111,6 @@ def pipeline(
     if server is None or dealer is None or certificates is None or stock is None:
         raise InputError("a running service needs all of server, dealer, certificates and stock")
     return secure(remote_client(Path(model), server, dealer, Path(certificates), Path(stock)))
-
-
-def remote_client(
-    public: Path,
-    server: str,
-    dealer: str,
-    certificates: Path,
-    stock: Path,
-    link: str = "loopback",
-) -> Client:
-    """A client of a running service.
-
-    Args:
-        public: the folder that ``veilform export`` made.
-        server, dealer: host:port.
-        link: the name of a link that shapes what this side sends.
-    """
-    if not public.is_dir():
-        raise ModelError(
-            f"{public} is no folder: with a server, give the folder that `veilform export` made"
-        )
-    server_at, dealer_at = parse(server), parse(dealer)
-    shape = named(link)
-    identity = Identity.load(certificates, CLIENT)
-    return Client(
-        ClientSide(public),
-        StockStore(stock, CLIENT),
-        lambda: connect(*server_at, identity, SERVER, link=shape),
-        lambda: connect(*dealer_at, identity, DEALER, link=shape),
-    )
 
 
 class _Plain(Closing, Generic[_Answer]):

@@ -18,9 +18,10 @@ import yaml
 
 from veilform.commands.services import deal, serve
 from veilform.keys import Keys
-from veilform.pipeline import SecureClassifier, remote_client
+from veilform.pipeline import SecureClassifier
 from veilform.roles import Role
 from veilform.serve.local import READY
+from veilform.serve.remote import remote_client
 from veilform.settings.kinds import KINDS
 from veilform.settings.loading import tomllib
 

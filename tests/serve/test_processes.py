@@ -94,7 +94,8 @@ def test_the_dealer_is_killed_while_it_deals(service: LocalService, batch: Token
 CLIENT = """
 import os, signal, sys
 from pathlib import Path
-from veilform.pipeline import SecureClassifier, remote_client
+from veilform.pipeline import SecureClassifier
+from veilform.serve.remote import remote_client
 public, server, dealer, certificates, stock = sys.argv[1:]
 client = remote_client(Path(public), server, dealer, Path(certificates), Path(stock))
 genuine, count = client._server.begin_data, iter(range(99))

@@ -207,7 +207,7 @@ def test_the_dealing_breaks_off(
 ) -> None:
     monkeypatch.setattr(segments, "SEGMENT_BYTES", 1)
     with monkeypatch.context() as patch, deployment.client() as client:
-        patch.setattr("veilform.serve.dealer.Dealing", breaking(after, MemoryError()))
+        patch.setattr("veilform.serve.dealing.Dealing", breaking(after, MemoryError()))
         with pytest.raises(VeilformError, match=BROKE_OFF):
             client.prepare(SHAPE)
         assert not fresh(deployment.client_folder)

@@ -128,7 +128,7 @@ def client(
 ) -> None:
     """Run an inference for each line of standard input, a JSON list of texts; print its cost."""
     from veilform.bench.client_process import answer
-    from veilform.pipeline import remote_client
+    from veilform.serve.remote import remote_client
 
     with remote_client(public, server, dealer, certificates, stock, link) as running:
         answer(running, sys.stdin, console.say)

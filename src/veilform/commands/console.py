@@ -45,6 +45,14 @@ Pairs = Annotated[
     bool,
     typer.Option("--pairs", help="Each line of the file is a pair: two texts, a tab between them."),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Spread the work over a Ray cluster: `local` starts one on this machine; or host:port "
+        "of one that runs, with RAY_USE_TLS=1. See docs/deployment.md.",
+    ),
+]
 LinkName = Annotated[
     str,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,7 @@ from veilform.commands.console import (
     Model,
     Pairs,
     Public,
+    Ray,
     ServerAt,
 )
 from veilform.errors import InputError, RangeError
@@ -69,6 +71,10 @@ def export(
 def deal(
     certificates: Annotated[Path | None, CERTIFICATES] = None,
     listen: Annotated[str | None, LISTEN] = None,
+    ray: Ray = None,
+    workers: Annotated[
+        int | None, typer.Option(help="With --ray: stocks at a time; 0: one a processor.", min=0)
+    ] = None,
     link: Annotated[str | None, LINK] = None,
     metrics: observing.Metrics = None,
     traces: observing.Traces = None,
@@ -86,12 +92,15 @@ def deal(
     from veilform.serve.dealer import Dealer
     from veilform.serve.local import READY
     from veilform.settings import DealSettings, load
+    from veilform.spread.cluster import Cluster
+    from veilform.spread.dealing import Spread
     from veilform.transport import Identity, Listener
     from veilform.transport.links import named
 
     flags = {
         "certificates": certificates, "listen": listen, "link": link, "metrics": metrics,
         "traces": traces, "log_format": log_format, "patience_s": patience,
+        "ray": ray, "workers": workers,
     }  # fmt: skip
     if check or connect:
         checking.report(DealSettings, config, flags, connect, as_json)
@@ -100,8 +109,12 @@ def deal(
     console.log_to_stderr(settings.log_format)
     identity = Identity.load(settings.certificates, DEALER)
     listener = Listener(*parse(settings.listen), identity, link=named(settings.link))
-    with observing.observers(settings, DEALER) as tell:
-        service = Dealer(tell).service(listener)
+    with observing.observers(settings, DEALER) as tell, contextlib.ExitStack() as stack:
+        deals = None
+        if settings.ray is not None:
+            with console.step("starting or joining the Ray cluster"):
+                deals = Spread(stack.enter_context(Cluster(settings.ray, settings.workers)))
+        service = Dealer(tell, deals).service(listener)
         console.stop_on_signals(service.stop, until_stdin_closes, settings.patience_s)
         console.say(f"{READY}{listener.host}:{listener.port}")
         ended = service.run()
@@ -243,7 +256,8 @@ def classify(
     as_json: Json = False,
 ) -> None:
     """Classify texts privately against a running service. The texts never leave this machine."""
-    from veilform.pipeline import SecureClassifier, remote_client
+    from veilform.pipeline import SecureClassifier
+    from veilform.serve.remote import remote_client
 
     texts = console.paired(console.read_texts(text, file), text_pair, pairs)
     rows, refused = [], []

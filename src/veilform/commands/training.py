@@ -1,17 +1,16 @@
-"""Commands that make and measure students: distill, evaluate."""
+"""The command that makes students: distill."""
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import Progress
-from rich.table import Table
 
 from veilform.commands import console
-from veilform.commands.console import Json, Model
+from veilform.commands.console import Json
+from veilform.commands.evaluating import show_scores
 from veilform.errors import InputError
 
 NEEDS_TORCH = "distillation needs PyTorch and Transformers: pip install 'veilform[train]'"
@@ -161,7 +160,7 @@ def distill(
     if as_json:
         console.print_json(figures)
         return
-    _show_scores(figures["task"]["name"], {
+    show_scores(figures["task"]["name"], {
         f"{name}, {part}": scores
         for name in ("teacher", "student")
         for part, scores in figures[name]["scores"].items()
@@ -169,82 +168,3 @@ def distill(
     if figures["calibration"]:
         console.out.print(f"Not calibrated: {figures['calibration']}", markup=False)
     console.out.print(f"Wrote {out}: see its README.md.", highlight=False)
-
-
-def evaluate(
-    model: Model,
-    data: Annotated[
-        str, typer.Option(help="CSV, TSV or JSONL file; or a GLUE task, rotten_tomatoes or imdb.")
-    ],
-    private: Annotated[
-        int, typer.Option(help="How many of the texts to run privately too.", min=0)
-    ] = 0,
-    batch: Annotated[
-        int,
-        typer.Option(help="Texts in a private run; fewer where their stock is too large.", min=1),
-    ] = 8,
-    glue_dir: Annotated[Path | None, typer.Option(help="Folder with GLUE's files.")] = None,
-    count: Annotated[int, typer.Option(help="Use the first texts only; 0: all.", min=0)] = 0,
-    as_json: Json = False,
-) -> None:
-    """Score a model on labelled texts, in the clear and, with --private, privately beside it."""
-    from veilform.distill import sources
-    from veilform.evaluation import Evaluator, compare, held_out
-    from veilform.models.answers import CLASSIFICATION
-    from veilform.models.bert.config import BertConfig
-    from veilform.models.checkpoint import resolve
-
-    folder = resolve(model)
-    config = BertConfig.read(folder)
-    CLASSIFICATION.require(config)
-    labels = config.labels if len(config.labels) > 1 else None
-    splits = sources.for_model(data, labels, glue_dir)
-    examples = held_out(splits)[: count or None]
-    evaluator = Evaluator(folder, examples)
-    with Progress(console=console.err, disable=as_json or not console.err.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
-        plain = evaluator.plain(progress)
-        secret = evaluator.private(private, progress, batch) if private else None
-    figures = compare(splits.task.metrics, evaluator.labels, plain, secret)
-    if as_json:
-        console.print_json({"model": model, "data": data, **figures})
-        return
-    rows = {f"plain, {figures['texts']} texts": figures["plain"]}
-    secretly = figures.get("private")
-    if secretly and "scores" in secretly:
-        answered = secretly["texts"] - secretly["without_answer"]
-        rows[f"private, {answered} texts"] = secretly["scores"]
-        rows["plain, the same texts"] = secretly["plain_same"]
-    _show_scores(f"{model} on {data}", rows)
-    if secretly:
-        _show_agreement(secretly)
-
-
-def _show_scores(title: str, rows: dict[str, dict[str, float]]) -> None:
-    names = list(next(iter(rows.values())))
-    table = Table("", *names, title=title)
-    for name, scores in rows.items():
-        table.add_row(name, *(f"{scores[metric]:.4f}" for metric in names))
-    console.out.print(table)
-
-
-def _show_agreement(figures: dict[str, Any]) -> None:
-    lines = []
-    if figures["without_answer"]:
-        lines.append(f"{figures['without_answer']} texts left the calibrated ranges: no answer.")
-    if "agreement" in figures:
-        lines.append(f"{100 * figures['agreement']:.2f} % of private answers equal the plain ones.")
-    if "largest_logit_difference" in figures:
-        lines.append(f"Largest difference of a logit: {figures['largest_logit_difference']:.4f}.")
-    for length, costs in figures.get("by_length", {}).items():
-        lines.append(
-            f"{length} tokens: {costs['online_seconds_a_text']:.3f} s online and "
-            f"{costs['offline_seconds_a_text']:.3f} s offline a text, {costs['texts']} texts."
-        )
-    console.out.print("\n".join(lines), highlight=False)

@@ -14,7 +14,6 @@ import numpy as np
 from veilform import prg
 from veilform.correlation import weights as split
 from veilform.correlation.check import check_dealable
-from veilform.correlation.deal import Dealing
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.store import new_id
 from veilform.errors import ProtocolError, StockError
@@ -22,6 +21,7 @@ from veilform.observe import Dealt, Observer, ignore, outcome_of
 from veilform.ring import Words
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.serve import messages as say
+from veilform.serve.dealing import Deals, Here
 from veilform.serve.pending import Pending
 from veilform.serve.segments import send_segments
 from veilform.serve.service import IDLE_S, Service
@@ -40,7 +40,7 @@ PENDING_S = 900.0
 
 @dataclass(frozen=True, repr=False)
 class _Weights:
-    packed: Mapping[str, object]
+    held: Mapping[str, object]
     shapes: Mapping[str, tuple[int, ...]]
     total: int
 
@@ -51,10 +51,14 @@ class Dealer:
     Masked weights, and what the parties have not collected yet, are in memory only and bounded; a
     stock is never held whole, but when it is small. No lock is held while dealing, or while a party
     is read from or written to.
+
+    Args:
+        deals: where its computing happens.
     """
 
-    def __init__(self, tell: Observer = ignore) -> None:
+    def __init__(self, tell: Observer = ignore, deals: Deals | None = None) -> None:
         self._tell = tell
+        self._deals: Deals = deals or Here()
         self._weights: dict[str, _Weights] = {}
         self._pending: dict[str, Pending] = {}
         self._in_work = 0
@@ -107,7 +111,7 @@ class Dealer:
         for name, shape in asked.shapes.items():
             content = channel.receive_bulk(8 * math.prod(shape))
             words: Words = np.frombuffer(content, "<u8").reshape(shape)
-            masked |= split.packed({name: words})
+            masked[name] = self._deals.hold(name, words)
         weights = _Weights(masked, dict(asked.shapes), total)
         with self._lock:
             self._weights.pop(asked.weights, None)
@@ -162,7 +166,7 @@ class Dealer:
             self._pending[stock_id] = pending
 
         def of_client() -> Iterator[list[memoryview]]:
-            for dealt in Dealing(manifest, seeds, weights).run():
+            for dealt in self._deals.run(manifest, seeds, weights):
                 pending.put(dealt[SERVER])
                 yield dealt[CLIENT]
 
@@ -211,7 +215,7 @@ class Dealer:
                 "the manifest's weights are not the registered ones; export the client's folder "
                 "with the server's own settings (--private-embedding on both or on neither)"
             )
-        return weights.packed
+        return weights.held
 
     def _hand_out(self, channel: Channel, asked: say.Collect) -> None:
         # Taken out before it is sent: a stock goes out once, even if the sending fails.

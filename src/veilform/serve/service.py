@@ -148,11 +148,11 @@ class Service:
             channel.send_error(str(error))
         except Exception as error:
             # The text may hold anything: only its kind and place are told, and only here.
-            log.error("serving the %s failed: %s", role.value, _place(error))
+            log.error("serving the %s failed: %s", role.value, place(error))
             channel.send_error("it failed; its operator finds more in its log")
 
 
-def _place(error: Exception) -> str:
+def place(error: Exception) -> str:
     """What an error is and where it arose, without its text."""
     frames = traceback.extract_tb(error.__traceback__)
     at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

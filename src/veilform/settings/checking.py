@@ -19,6 +19,7 @@ from veilform.serve import messages as say
 from veilform.serve.address import following, parse
 from veilform.settings.kinds import DealSettings, GatewaySettings, ServeSettings, Settings
 from veilform.settings.loading import SettingsError, load
+from veilform.spread.cluster import installed
 from veilform.transport import Channel, Identity, connect
 from veilform.transport.handshake import system_reason
 
@@ -66,6 +67,8 @@ def check(
         first = settings.metrics
         for number in range(settings.workers if isinstance(settings, ServeSettings) else 1):
             yield _tried("metrics port", lambda n=number: _port(following(first, n)))  # type: ignore[misc]
+    if isinstance(settings, DealSettings) and settings.ray:
+        yield _tried("ray", installed)
     if not isinstance(settings, DealSettings):
         yield from _stock(settings.stock, role)
     if isinstance(settings, ServeSettings):

@@ -9,6 +9,8 @@ import msgspec
 
 Address = Annotated[str, msgspec.Meta(extra={"check": "address"})]
 """host:port."""
+RayAddress = Annotated[str, msgspec.Meta(extra={"check": "ray"})]
+"""``local``, or host:port of a cluster with TLS."""
 Folder = Annotated[Path, msgspec.Meta(extra={"check": "folder"})]
 """A folder that must exist."""
 Checkpoint = Annotated[str, msgspec.Meta(extra={"check": "checkpoint"})]
@@ -46,9 +48,13 @@ class DealSettings(PartySettings, frozen=True, kw_only=True):
 
     Attributes:
         listen: where server and clients connect.
+        ray: a Ray cluster for the computing: ``local`` or host:port; none if left out.
+        workers: stocks that it deals at a time; 0: as many as it has processors.
     """
 
     listen: Address = "127.0.0.1:7002"
+    ray: Union[RayAddress, None] = None  # noqa: UP007
+    workers: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 import types
 import typing
@@ -17,6 +18,7 @@ from veilform.errors import InputError
 from veilform.models.checkpoint import is_folder, shipped
 from veilform.serve.address import parse
 from veilform.settings.kinds import KINDS, Settings
+from veilform.spread import trust
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -217,6 +219,8 @@ def _rows(
 def _checked(check: str | None, value: Any, base: Path) -> Any:
     if check == "address":
         parse(value)
+    elif check == "ray":
+        trust.check(value, os.environ)
     elif check == "folder" and not is_folder(value):
         raise InputError(f"there is no folder {value}")
     elif check == "checkpoint" and value not in shipped():
