@@ -62,7 +62,7 @@ class Cluster(Closing):
         try:
             if address == trust.LOCAL:
                 workers = workers or os.cpu_count() or 1
-                ray.init(address="local", num_cpus=workers, **quiet, **self._private(workers))
+                self._start(workers, quiet)
             else:
                 ray.init(address=address, **quiet)
             processors = int(ray.cluster_resources().get("CPU", 1))
@@ -73,24 +73,28 @@ class Cluster(Closing):
             raise ConnectionFailed(f"the Ray cluster cannot be {what}: {reason}") from None
         self.workers = min(workers or processors, processors)
 
-    def _private(self, workers: int) -> dict[str, Any]:
-        """Options of a cluster that is only for this process: a token, no disk, no telemetry."""
+    def _start(self, workers: int, quiet: dict[str, Any]) -> None:
+        """A cluster that is only for this process: a token, no disk, no telemetry."""
         # Whoever has the token runs code in the cluster; Ray's children find it in the environment.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        # Each worker has its part of the processors, rather than all of them.
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        os.environ.setdefault("VEILFORM_THREADS", str(threads))
         self._folder = tempfile.TemporaryDirectory(prefix="veilform-", ignore_cleanup_errors=True)
-        return {
-            "_temp_dir": self._folder.name,
-            "include_dashboard": False,
-            "_system_config": {
-                "automatic_object_spilling_enabled": False,  # secrets stay in memory
-                "enable_metrics_collection": False,
-            },
-            **_shared_memory(),
-        }
+        # Each worker has its part of the processors, and what a killed one leaves goes in the end.
+        threads = str(max(1, (os.cpu_count() or 1) // workers))
+        threads = os.environ.get("VEILFORM_THREADS", threads)
+        with _inherited(TMPDIR=self._folder.name, VEILFORM_THREADS=threads):
+            self._ray.init(
+                address="local",
+                num_cpus=workers,
+                include_dashboard=False,
+                _temp_dir=self._folder.name,
+                _system_config={
+                    "automatic_object_spilling_enabled": False,  # secrets stay in memory
+                    "enable_metrics_collection": False,
+                },
+                **quiet,
+                **_shared_memory(),
+            )
 
     def put(self, content: bytes) -> object:
         """Keeps bytes in the cluster's memory as long as what is returned; for `fetch` there.
@@ -196,6 +200,21 @@ def fetch(kept: object) -> bytes:
     """In a worker: the bytes that `Cluster.put` keeps."""
     content: bytes = _ray().get(kept)
     return content
+
+
+@contextlib.contextmanager
+def _inherited(**variables: str) -> Iterator[None]:
+    """Environment variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _let_go(ray: Any, worker: Any) -> None:
