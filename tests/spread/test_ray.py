@@ -43,9 +43,14 @@ SECRET = "quetzalcoatl"
 def cluster() -> Iterator[Cluster]:
     with Cluster(workers=2) as running:
         yield running
-        folder = Path(running._folder.name) if running._folder else None
-    assert folder is not None
+        folder = session(running)
+        assert folder.is_dir()
     assert not folder.exists()
+
+
+def session(cluster: Cluster) -> Path:
+    """Where Ray keeps its sockets and logs."""
+    return Path(cluster._ray._private.worker._global_node.get_session_dir_path())
 
 
 def service(deployment: Deployment, certificates: Path, tmp_path: Path) -> answering.Where:
@@ -241,9 +246,8 @@ def test_the_command_and_what_ray_writes_down(
 
 
 def logs(cluster: Cluster) -> list[Path]:
-    assert cluster._folder is not None
     time.sleep(0.2)
-    return [p for p in Path(cluster._folder.name).rglob("*") if p.is_file() and not p.is_symlink()]
+    return [p for p in session(cluster).rglob("*") if p.is_file() and not p.is_symlink()]
 
 
 def test_a_broken_worker_tells_kind_and_place(

@@ -25,6 +25,7 @@ CLOSE_S = 10.0
 _AHEAD = 4
 """Results of one stream that wait for the reader, before its worker does."""
 _MOST_STORE_BYTES = 16 << 30
+_MEMORY = "/dev/shm"  # noqa: S108 - not a temporary folder but shared memory, where there is any
 
 
 class Worker(Protocol):
@@ -55,7 +56,7 @@ class Cluster(Closing):
     def __init__(self, address: str = trust.LOCAL, workers: int = 0) -> None:
         trust.check(address, os.environ)
         self._ray = ray = _ray()
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folders = contextlib.ExitStack()
         if ray.is_initialized():
             raise InputError("this process uses a Ray cluster already")
         quiet = {"log_to_driver": False, "configure_logging": False}
@@ -78,23 +79,31 @@ class Cluster(Closing):
         # Whoever has the token runs code in the cluster; Ray's children find it in the environment.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        self._folder = tempfile.TemporaryDirectory(prefix="veilform-", ignore_cleanup_errors=True)
+        # Ray's own folder takes objects, too, for which its store has no room: in memory with both.
+        memory = _MEMORY if os.path.isdir(_MEMORY) else None
+        ours, theirs = self._folder(None), self._folder(memory)
         # Each worker has its part of the processors, and what a killed one leaves goes in the end.
         threads = str(max(1, (os.cpu_count() or 1) // workers))
         threads = os.environ.get("VEILFORM_THREADS", threads)
-        with _inherited(TMPDIR=self._folder.name, VEILFORM_THREADS=threads):
+        with _inherited(TMPDIR=ours, VEILFORM_THREADS=threads):
             self._ray.init(
                 address="local",
                 num_cpus=workers,
                 include_dashboard=False,
-                _temp_dir=self._folder.name,
+                _temp_dir=theirs,
                 _system_config={
                     "automatic_object_spilling_enabled": False,  # secrets stay in memory
                     "enable_metrics_collection": False,
                 },
                 **quiet,
-                **_shared_memory(),
+                **(_store_in(memory) if memory else {}),
             )
+
+    def _folder(self, where: str | None) -> str:
+        """A folder of this user's alone, which goes with the cluster."""
+        return self._folders.enter_context(
+            tempfile.TemporaryDirectory(prefix="veilform-", dir=where, ignore_cleanup_errors=True)
+        )
 
     def put(self, content: bytes) -> object:
         """Keeps bytes in the cluster's memory as long as what is returned; for `fetch` there.
@@ -183,8 +192,7 @@ class Cluster(Closing):
     def close(self) -> None:
         """Leaves the cluster; ends it if this started it. May be called again."""
         self._ray.shutdown()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._folders.close()
 
 
 def installed() -> str:
@@ -222,15 +230,11 @@ def _let_go(ray: Any, worker: Any) -> None:
         ray.kill(worker)
 
 
-def _shared_memory() -> dict[str, Any]:
-    """The object store in memory: Ray would take a disk where shared memory is short."""
-    path = "/dev/shm"  # noqa: S108 - where shared memory is
-    try:
-        found = os.statvfs(path)
-    except OSError:
-        return {}
+def _store_in(memory: str) -> dict[str, Any]:
+    """The object store there, and small enough: Ray would take a disk."""
+    found = os.statvfs(memory)
     room = found.f_bavail * found.f_frsize
-    return {"_plasma_directory": path, "object_store_memory": min(room // 2, _MOST_STORE_BYTES)}
+    return {"_plasma_directory": memory, "object_store_memory": min(room // 2, _MOST_STORE_BYTES)}
 
 
 def _ray() -> Any:
