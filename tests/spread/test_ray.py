@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,8 @@ from veilform.spread.answering import Answering
 from veilform.spread.cluster import Cluster
 from veilform.spread.dealing import Spread
 
-pytest.importorskip("ray")
+# Not importorskip: Ray reads the environment when it is imported.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 
 EXAMPLES = [Example(text, i % 2) for i, text in enumerate(TEXTS[:2] + TEXTS[3:4])]
 SECRET = "quetzalcoatl"
@@ -41,10 +45,14 @@ SECRET = "quetzalcoatl"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with Cluster(workers=2) as running:
-        yield running
-        folder = session(running)
-        assert folder.is_dir()
+    with warnings.catch_warnings():
+        # Ray does not wait for the processes that it ends.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with Cluster(workers=2) as running:
+            yield running
+            folder = session(running)
+            assert folder.is_dir()
+        gc.collect()
     assert not folder.exists()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,8 @@ class Cluster(Closing):
 
     def __init__(self, address: str = trust.LOCAL, workers: int = 0) -> None:
         trust.check(address, os.environ)
+        if address == trust.LOCAL:
+            _ask_for_a_token()
         self._ray = ray = _ray()
         self._folders = contextlib.ExitStack()
         if ray.is_initialized():
@@ -75,10 +78,7 @@ class Cluster(Closing):
         self.workers = min(workers or processors, processors)
 
     def _start(self, workers: int, quiet: dict[str, Any]) -> None:
-        """A cluster that is only for this process: a token, no disk, no telemetry."""
-        # Whoever has the token runs code in the cluster; Ray's children find it in the environment.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        """A cluster that is only for this process: no disk, no telemetry."""
         # Ray's own folder takes objects, too, for which its store has no room: in memory with both.
         memory = _MEMORY if os.path.isdir(_MEMORY) else None
         ours, theirs = self._folder(None), self._folder(memory)
@@ -208,6 +208,18 @@ def fetch(kept: object) -> bytes:
     """In a worker: the bytes that `Cluster.put` keeps."""
     content: bytes = _ray().get(kept)
     return content
+
+
+def _ask_for_a_token() -> None:
+    """Has a cluster of this process's ask for a token: whoever has it runs code there.
+
+    Raises:
+        InputError: Ray, which reads its mode when it is imported, was imported in another one.
+    """
+    if sys.modules.get("ray") and os.environ.get("RAY_AUTH_MODE") != "token":
+        raise InputError("Ray was imported before: set RAY_AUTH_MODE=token before that")
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @contextlib.contextmanager
