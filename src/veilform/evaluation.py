@@ -118,7 +118,7 @@ class Evaluator:
                     costs[length].append((len(run.texts), run.cost))
                 done += len(chosen)
                 progress("private", done, count)
-        return Answers(logits, dict(costs))
+        return Answers(logits, dict(sorted(costs.items())))
 
     def _groups(self, count: int, size: int) -> list[tuple[int, list[int]]]:
         groups: defaultdict[int, list[int]] = defaultdict(list)

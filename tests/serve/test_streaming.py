@@ -179,7 +179,7 @@ def test_streamed_is_what_is_dealt_in_one_go(
         }
     taken = {role: [stock.take(s) for s in manifest.specs] for role, stock in stocks.items()}
     seeds = {role: materials[0]._seed for role, materials in taken.items()}
-    masked = deployment.dealer._weights[manifest.weights].packed
+    masked = deployment.dealer._weights[manifest.weights].held
     for index, dealt in enumerate(Dealing(manifest, seeds, masked).run()):
         for role, materials in taken.items():
             fields = [
