@@ -4,7 +4,8 @@
     python bench/spread.py --json bench/results/spread.json   and the figures as JSON
 
 Every worker starts a dealer and a server beside it, as the single client does. Times are from the
-first text to the last, with the services' start; the cluster's own start is apart.
+first text to the last, with the services' start; the cluster's own start is apart. The load is the
+machine's over the last minute of each run: of two cores, more than about three is others' work.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def measure(model: str, count: int, workers: list[int]) -> dict[str, Any]:
     evaluator = Evaluator(folder, examples)
     rows = []
     alone, first = timed(evaluator, count, None)
-    rows.append({"workers": None, "seconds": alone})
+    rows.append({"workers": None, "seconds": alone, "load": os.getloadavg()[0]})
     for number in workers:
         start = time.perf_counter()
         with Cluster(workers=number) as cluster:
@@ -48,7 +49,13 @@ def measure(model: str, count: int, workers: list[int]) -> dict[str, Any]:
             seconds, answers = timed(evaluator, count, cluster)
         same = bool((answers.logits.argmax(1) == first.logits.argmax(1)).all())
         rows.append(
-            {"workers": number, "seconds": seconds, "cluster_start_s": started, "same_labels": same}
+            {
+                "workers": number,
+                "seconds": seconds,
+                "cluster_start_s": started,
+                "same_labels": same,
+                "load": os.getloadavg()[0],
+            }
         )
     return {
         "veilform": veilform.__version__,
