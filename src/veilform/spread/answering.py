@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from veilform.errors import ModelError, RangeError, VeilformError, of_exit_code
-from veilform.models.checkpoint import model_digest, resolve
+from veilform.models.checkpoint import is_folder, model_digest, resolve
 from veilform.models.text import TextEncoder, TokenBatch, Tokens
 from veilform.serve.client import Client, InferenceCost, Logits
 from veilform.serve.local import LocalService
@@ -57,7 +57,7 @@ def own(model: str) -> Where:
     Args:
         model: a checkpoint folder, which must be there on every node, or a shipped student's name.
     """
-    return ("own", str(Path(model).absolute()) if Path(model).is_dir() else model)
+    return ("own", str(Path(model).absolute()) if is_folder(Path(model)) else model)
 
 
 def running(public: Path, server: str, dealer: str, certificates: Path, stock: Path) -> Where:
