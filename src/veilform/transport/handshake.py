@@ -36,7 +36,8 @@ _REFUSED_THERE = {
     "ALERT_CERTIFICATE_EXPIRED": f"it refused this side's certificate as expired: {_EXPIRED}",
     "ALERT_CERTIFICATE_REVOKED": "it refused this side's certificate as revoked: get a new one",
     "ALERT_CERTIFICATE_REQUIRED": f"it demands a certificate: {_AGAIN}",
-    "ALERT_BAD_CERTIFICATE": f"it refused this side's certificate: {_AGAIN}",
+    # Also for one that is not valid yet.
+    "ALERT_BAD_CERTIFICATE": f"it refused this side's certificate: {_AGAIN}, or check the clocks",
     "ALERT_CERTIFICATE_UNKNOWN": f"it refused this side's certificate: {_AGAIN}",
     "ALERT_UNSUPPORTED_CERTIFICATE": "it refused this side's certificate for this role",
     "ALERT_DECRYPT_ERROR": f"it refused this side's certificate: {_AGAIN}",
