@@ -1,6 +1,6 @@
 """Two hundred faults at random moments: does every request end, and is every stock used once?
 
-    python bench/faults.py                                     200 faults, about half an hour
+    python bench/faults.py                                     200 faults, about 20 minutes
     python bench/faults.py --count 20 --seed 7                 fewer
     python bench/faults.py --kinds "connection cut"            only some kinds
     python bench/faults.py --json bench/results/faults.json    and the figures as JSON
