@@ -7,14 +7,19 @@ when the value under mask r is sliced or transposed, so is r, and the view says 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
-from veilform import kernels
+from veilform import kernels, winograd
+from veilform.ring import Words
+from veilform.shapes import Abstract
 
 ArrayT = TypeVar("ArrayT", bound=Any)
+Shape = tuple[int, ...]
 
 
 class View(msgspec.Struct, frozen=True, tag_field="view"):
@@ -82,7 +87,190 @@ class Drop(View, frozen=True, tag="drop"):
         return x
 
 
-AnyView = Columns | Heads | Transpose | Centre | Row | Drop
+class _Image(View, frozen=True):
+    """A view of images (..., H, W, C), channels last. Pixels beyond an image's edge are zeros."""
+
+    def apply(self, x: ArrayT) -> ArrayT:
+        if isinstance(x, np.ndarray):
+            return self._view(x)  # type: ignore[return-value]
+        return Abstract(self._shape(x.shape))  # type: ignore[return-value]
+
+    def _view(self, x: Words) -> Words:
+        raise TypeError(f"{type(self).__name__} is not a view")
+
+    def _shape(self, shape: Shape) -> Shape:
+        raise TypeError(f"{type(self).__name__} is not a view")
+
+
+class _Window(_Image, frozen=True):
+    """Of a square window that moves over a padded image by ``stride``."""
+
+    size: int
+    stride: int
+    padding: int
+
+    def _steps(self, length: int) -> int:
+        """How many places it has along an axis."""
+        steps = (length + 2 * self.padding - self.size) // self.stride + 1
+        if steps < 1:
+            raise ValueError(f"no window of {self.size} pixels fits {length} and their padding")
+        return steps
+
+    def _taps(self, x: Words) -> Iterator[Words]:
+        """For each of the window's pixels, what it lies on: (..., H', W', C), not to be changed."""
+        down, across = self._steps(x.shape[-3]), self._steps(x.shape[-2])
+        edges = (self.padding, self.padding)
+        padded = np.pad(x, [(0, 0)] * (x.ndim - 3) + [edges, edges, (0, 0)]) if self.padding else x
+        for row, column in itertools.product(range(self.size), repeat=2):
+            yield padded[
+                ...,
+                row : row + (down - 1) * self.stride + 1 : self.stride,
+                column : column + (across - 1) * self.stride + 1 : self.stride,
+                :,
+            ]
+
+    def _shape(self, shape: Shape) -> Shape:
+        *lead, height, width, channels = shape
+        return (*lead, self._steps(height), self._steps(width), channels)
+
+
+class Patches(_Window, frozen=True, tag="patches"):
+    """All of a window's pixels at each place: (..., H', W', size^2 C), by rows, columns, channels.
+
+    A convolution is a matrix product of these.
+    """
+
+    def _view(self, x: Words) -> Words:
+        *lead, height, width, channels = super()._shape(x.shape)
+        out = np.empty((*lead, height, width, self.size**2, channels), np.uint64)
+        for i, tap in enumerate(self._taps(x)):
+            out[..., i, :] = tap
+        return out.reshape(*lead, height, width, -1)
+
+    def _shape(self, shape: Shape) -> Shape:
+        *rest, channels = super()._shape(shape)
+        return (*rest, self.size**2 * channels)
+
+
+class Tap(_Window, frozen=True, tag="tap"):
+    """One of a window's pixels at each place, counted by rows: (..., H', W', C).
+
+    A depthwise convolution is a sum of these, each times a vector.
+    """
+
+    index: int
+
+    def _view(self, x: Words) -> Words:
+        return next(itertools.islice(self._taps(x), self.index, None))
+
+    def _shape(self, shape: Shape) -> Shape:
+        if not 0 <= self.index < self.size**2:
+            raise ValueError(f"a window of {self.size} x {self.size} has no pixel {self.index}")
+        return super()._shape(shape)
+
+
+class SumPool(_Window, frozen=True, tag="sum-pool"):
+    """The sum of a window's pixels at each place: (..., H', W', C)."""
+
+    def _view(self, x: Words) -> Words:
+        taps = self._taps(x)
+        out = next(taps).copy()
+        for tap in taps:
+            out += tap
+        return out
+
+
+class Pixels(_Image, frozen=True, tag="pixels"):
+    """The sum over all pixels: (..., C)."""
+
+    def _view(self, x: Words) -> Words:
+        return x.sum(axis=(-3, -2), dtype=np.uint64)
+
+    def _shape(self, shape: Shape) -> Shape:
+        *lead, _, _, channels = shape
+        return (*lead, channels)
+
+
+class Groups(_Image, frozen=True, tag="groups"):
+    """Channels in groups: (..., C) to (G, ..., C / G)."""
+
+    count: int
+
+    def _view(self, x: Words) -> Words:
+        split = x.reshape(*x.shape[:-1], self.count, x.shape[-1] // self.count)
+        return np.ascontiguousarray(np.moveaxis(split, -2, 0))
+
+    def _shape(self, shape: Shape) -> Shape:
+        *lead, channels = shape
+        if self.count < 1 or channels % self.count:
+            raise ValueError(f"{channels} channels are not {self.count} equal groups")
+        return (self.count, *lead, channels // self.count)
+
+
+class Joined(_Image, frozen=True, tag="joined"):
+    """The inverse of :class:`Groups`: (G, ..., K) to (..., G K)."""
+
+    def _view(self, x: Words) -> Words:
+        return np.ascontiguousarray(np.moveaxis(x, 0, -2)).reshape(self._shape(x.shape))
+
+    def _shape(self, shape: Shape) -> Shape:
+        count, *lead, channels = shape
+        return (*lead, count * channels)
+
+
+class Tiles(_Image, frozen=True, tag="tiles"):
+    """Winograd's transform of an image's tiles: (T, ..., tiles down, tiles across, C)."""
+
+    tile: int
+    padding: int
+
+    def _view(self, x: Words) -> Words:
+        return winograd.transform_inputs(x, self.tile, self.padding)
+
+    def _shape(self, shape: Shape) -> Shape:
+        *lead, height, width, channels = shape
+        down, across = (winograd.tiles_along(n, self.padding, self.tile) for n in (height, width))
+        if down < 1 or across < 1:
+            raise ValueError(f"no window of 3 pixels fits {height} x {width} and the padding")
+        return (winograd.TRANSFORMS[self.tile].size ** 2, *lead, down, across, channels)
+
+
+class Untiled(_Image, frozen=True, tag="untiled"):
+    """Winograd's transform of products of tiles to the image: (..., height, width, K)."""
+
+    tile: int
+    height: int
+    width: int
+
+    def _view(self, x: Words) -> Words:
+        return winograd.transform_outputs(x, self.tile, self.height, self.width)
+
+    def _shape(self, shape: Shape) -> Shape:
+        products, *lead, down, across, channels = shape
+        fit = all(
+            0 < n <= tiles * self.tile for n, tiles in ((self.height, down), (self.width, across))
+        )
+        if products != winograd.TRANSFORMS[self.tile].size ** 2 or not fit:
+            raise ValueError(f"{shape} are no products of tiles of this image")
+        return (*lead, self.height, self.width, channels)
+
+
+AnyView = (
+    Columns
+    | Heads
+    | Transpose
+    | Centre
+    | Row
+    | Drop
+    | Patches
+    | Tap
+    | SumPool
+    | Pixels
+    | Groups
+    | Joined
+    | Tiles
+    | Untiled
+)
 
 
 class MaskRef(msgspec.Struct, frozen=True):

@@ -29,16 +29,19 @@ from veilform.correlation.specs import (
     Preshare,
     Product,
     Square,
+    Term,
 )
 from veilform.errors import ProtocolError
 from veilform.kernels import MOST_ORDER, MOST_PERIOD_BITS, MOST_TREE_BITS
-from veilform.masks import Drop, Heads, MaskRef
+from veilform.masks import AnyView, Drop, Heads, MaskRef, Patches, SumPool, Tap, Tiles
 from veilform.ring import WORD
 from veilform.roles import CLIENT, SERVER
 from veilform.shapes import Abstract
+from veilform.winograd import KERNEL
 
 MOST_MULTIPLY_ADDS = 1 << 44
 MOST_VIEWS = 8
+MOST_WINDOW = 16
 _VIEW_WORK = 8
 """Multiply-adds that a view of a mask counts for, by the word; so does the mask's use itself."""
 _SENDERS = ((CLIENT, SERVER), (CLIENT,), (SERVER,))
@@ -69,7 +72,7 @@ def check_dealable(manifest: Manifest) -> int:
         names.add(spec.name)
         if isinstance(spec, (Preshare, Linear, Open, Bit)):
             masks.put(spec.name, Abstract(spec.shape))
-        peak = max(peak, WORD // 8 * masks.words)
+        peak = max(peak, WORD // 8 * (masks.words + _grown(spec, masks)))
         masks.forget(index, spec)
     return peak
 
@@ -85,7 +88,7 @@ def _fits(spec: AnySpec, masks: MaskTable[Abstract]) -> bool:
     if isinstance(spec, Linear):
         return bool(spec.terms) and all(
             seen(term.mask) == term.shape
-            and _times(term.shape, term.weight_shape) == spec.shape
+            and _seen(term) == spec.shape
             for term in spec.terms
         )  # fmt: skip
     if isinstance(spec, Open):
@@ -132,31 +135,83 @@ def _fits(spec: AnySpec, masks: MaskTable[Abstract]) -> bool:
 
 
 def _plain(ref: MaskRef) -> bool:
-    """Few views, none that shifts by more than a word or makes fewer heads than one."""
-    return len(ref.views) <= MOST_VIEWS and all(
-        view.count > 0
-        if isinstance(view, Heads)
-        else not isinstance(view, Drop) or 0 <= view.shift < view.bits <= WORD
-        for view in ref.views
-    )
+    """Few views, none that shifts by more than a word, makes no heads, or has a huge window."""
+    return _small(ref.views)
+
+
+def _small(views: tuple[AnyView, ...]) -> bool:
+    return len(views) <= MOST_VIEWS and all(_sane(view) for view in views)
+
+
+def _sane(view: AnyView) -> bool:
+    if isinstance(view, Heads):
+        return view.count > 0
+    if isinstance(view, Drop):
+        return 0 <= view.shift < view.bits <= WORD
+    if isinstance(view, (Patches, Tap, SumPool)):
+        fits = 0 < view.size <= MOST_WINDOW and 0 < view.stride <= MOST_WINDOW
+        return fits and 0 <= view.padding < view.size
+    if isinstance(view, Tiles):
+        return 0 <= view.padding < KERNEL
+    return True
+
+
+def _seen(term: Term) -> Shape | None:
+    """The shape of a term as it is added up."""
+    product = _times(term.shape, term.weight_shape)
+    if product is None or not _small(term.then):
+        return None
+    return term.seen(Abstract(product)).shape
+
+
+def _grown(spec: AnySpec, masks: MaskTable[Abstract]) -> int:
+    """Words that views make of a mask beyond its own, and of a product before it is added up."""
+    views = max((max(sizes) - sizes[0] for sizes in _all_sizes(spec, masks)), default=0)
+    terms = spec.terms if isinstance(spec, Linear) else ()
+    return views + max((_made(term) for term in terms), default=0)
+
+
+def _all_sizes(spec: AnySpec, masks: MaskTable[Abstract]) -> list[list[int]]:
+    return [_sizes(ref, masks) for ref in references(spec)]
+
+
+def _made(term: Term) -> int:
+    """Words of a term's product and of what its views make of it; 0 without views."""
+    x = Abstract((*term.shape[:-1], term.weight_shape[-1]))
+    made = x.size if term.then else 0
+    for view in term.then:
+        x = view.apply(x)
+        made += x.size
+    return made
 
 
 def _times(shape: Shape, weight: Shape) -> Shape | None:
-    """Of rows times a matrix, or times a vector entry by entry."""
-    if not 1 <= len(weight) <= 2 or shape[-1] != weight[0]:
+    """Of rows times a matrix, or one matrix for each of the first axis, or times a vector."""
+    if not 1 <= len(weight) <= 3 or shape[-1] != weight[-2:][0]:
+        return None
+    if len(weight) == 3 and (len(shape) < 3 or shape[0] != weight[0]):
         return None
     return (*shape[:-1], weight[-1])
 
 
 def _work(spec: AnySpec, masks: MaskTable[Abstract]) -> int:
     """In multiply-adds: the spec's own, and of seeing whole masks through each of their views."""
-    seen = sum((1 + len(ref.views)) * masks.get(MaskRef(ref.name)).size for ref in references(spec))
+    seen = sum(map(sum, _all_sizes(spec, masks)))
     return _own_work(spec) + _VIEW_WORK * seen
+
+
+def _sizes(ref: MaskRef, masks: MaskTable[Abstract]) -> list[int]:
+    """Words of a mask, and of it through each of its views in turn: windows overlap."""
+    stages = [masks.get(MaskRef(ref.name))]
+    for view in ref.views:
+        stages.append(view.apply(stages[-1]))
+    return [stage.size for stage in stages]
 
 
 def _own_work(spec: AnySpec) -> int:
     if isinstance(spec, Linear):
-        return sum(math.prod(term.shape) * term.weight_shape[-1] for term in spec.terms)
+        work = sum(math.prod(term.shape) * term.weight_shape[-1] for term in spec.terms)
+        return work + _VIEW_WORK * sum(_made(term) for term in spec.terms)
     if isinstance(spec, MatMul):
         return spec.inner * math.prod(spec.shape)
     if isinstance(spec, (Lookup, Compare)):

@@ -69,10 +69,12 @@ def product_of_masks(spec: Linear, masks: MaskTable[Words], weights: Mapping[str
     total = np.zeros(spec.shape, np.uint64)
     for term in spec.terms:
         r, weight = masks.get(term.mask), weights[term.weight]
-        if len(term.weight_shape) == 2:
-            kernels.matmul(r, weight, spec.bits, total, accumulate=True)  # type: ignore[arg-type]
+        if len(term.weight_shape) == 1:
+            total += term.seen(r * weight)  # type: ignore[operator]
+        elif term.then:
+            total += term.seen(kernels.matmul(r, weight, spec.bits))  # type: ignore[arg-type]
         else:
-            total += r * weight  # type: ignore[operator]
+            kernels.matmul(r, weight, spec.bits, total, accumulate=True)  # type: ignore[arg-type]
     return total
 
 

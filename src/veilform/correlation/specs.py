@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from veilform.kernels import compare_levels
-from veilform.masks import MaskRef
+from veilform.masks import AnyView, ArrayT, MaskRef
 from veilform.roles import CLIENT, SERVER, Role
 
 Shape = tuple[int, ...]
@@ -78,17 +78,29 @@ class Preshare(Spec, frozen=True, tag="preshare"):
         return (Field("mask", self.shape, self.bits, Source.SEED),)
 
 
-class Term(msgspec.Struct, frozen=True):
-    """One product r W of a linear layer: the input's mask, and a weight by name and shape."""
+class Term(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One product r W of a linear layer: the input's mask, and a weight by name and shape.
+
+    ``then`` are views that the product is seen through.
+    """
 
     mask: MaskRef
     shape: Shape
     weight: str
     weight_shape: Shape
+    then: tuple[AnyView, ...] = ()
+
+    def seen(self, product: ArrayT) -> ArrayT:
+        """The product, as it is added up."""
+        for view in self.then:
+            product = view.apply(product)
+        return product
 
 
 class Linear(Spec, frozen=True, tag="linear"):
     """For Z = sum_i X_i W_i, W_i = P_i - s_i: sum_i r_i s_i shared, and a fresh mask r_Z.
+
+    Each product is taken through its term's views, which are linear.
 
     All modulo 2^bits.
     """

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy.typing as npt
 
 from veilform import kernels, prg
 from veilform.ring import Words
@@ -62,7 +65,14 @@ class CommonParts(Mapping[str, object]):
 
 def packed(weights: dict[str, Words]) -> dict[str, object]:
     """Matrices packed for repeated products; vectors as they are."""
-    return {name: kernels.pack(w) if w.ndim == 2 else w for name, w in weights.items()}
+    return {name: packed_one(w) for name, w in weights.items()}
+
+
+def packed_one(weight: npt.NDArray[Any]) -> Any:
+    """A weight of one, two or three axes as products take it: words, or small signed integers."""
+    if weight.ndim == 1:
+        return weight
+    return kernels.pack(weight) if weight.ndim == 2 else kernels.pack_stack(weight)
 
 
 def dealer_bytes(shapes: Shapes) -> int:

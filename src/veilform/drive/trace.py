@@ -39,8 +39,8 @@ class ShapeParty(Party):
     def _matmul(self, a: Array, b: Any, bits: int, onto: Array | None) -> Array:
         return Abstract((*a.shape[:-1], b.shape[-1]))
 
-    def apply(self, x: Array, weight: Weight, bits: int, onto: Array) -> Array:
-        return self.matmul(x, weight, bits) if len(weight.shape) == 2 else onto
+    def apply(self, x: Array, weight: Weight, bits: int, onto: Array | None = None) -> Array:
+        return self.matmul(x, weight, bits) if len(weight.shape) > 1 else x
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         return Abstract(shape)
@@ -192,5 +192,5 @@ def _joined(client: Entry, server: Entry) -> Entry:
 
 
 def _linear_work(spec: Linear) -> int:
-    matrices = [term for term in spec.terms if len(term.weight_shape) == 2]
-    return sum(math.prod(term.shape) * term.weight_shape[1] for term in matrices)
+    matrices = [term for term in spec.terms if len(term.weight_shape) > 1]
+    return sum(math.prod(term.shape) * term.weight_shape[-1] for term in matrices)

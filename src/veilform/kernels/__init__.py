@@ -46,7 +46,7 @@ from veilform.kernels._harmonics import (
     harmonic,
     phasor,
 )
-from veilform.kernels._matmul import PackedMatrix, matmul, pack
+from veilform.kernels._matmul import PackedMatrix, PackedStack, matmul, pack, pack_stack
 
 __all__ = [
     "MOST_COEFFICIENT",
@@ -56,6 +56,7 @@ __all__ = [
     "U8",
     "Curve",
     "PackedMatrix",
+    "PackedStack",
     "Segments",
     "available",
     "centre",
@@ -74,6 +75,7 @@ __all__ = [
     "opened_share",
     "opened_square",
     "pack",
+    "pack_stack",
     "phasor",
     "set_threads",
     "threads",

@@ -43,6 +43,37 @@ class PackedMatrix:
         )
 
 
+class PackedStack:
+    """Right operands (T, k, n), each laid out as a `PackedMatrix`. Made by `pack_stack`.
+
+    Attributes: ``shape``; ``matrices``; ``nbytes``, the memory that they take.
+    """
+
+    __slots__ = ("matrices", "shape")
+
+    def __init__(self, matrices: tuple[PackedMatrix, ...], shape: tuple[int, ...]) -> None:
+        self.matrices, self.shape = matrices, shape
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the packed matrices take."""
+        return sum(matrix.nbytes for matrix in self.matrices)
+
+    def __repr__(self) -> str:
+        return f"PackedStack(shape={self.shape})"
+
+
+def pack_stack(b: npt.NDArray[Any], bits: int = 64) -> PackedStack:
+    """`pack` for each of several matrices (T, k, n), T > 0.
+
+    Raises:
+        ValueError: as `pack`, or b has not three axes.
+    """
+    if b.ndim != 3 or not len(b):
+        raise ValueError(f"pack_stack takes matrices (T, k, n), not shape {b.shape}")
+    return PackedStack(tuple(pack(matrix, bits) for matrix in b), b.shape)
+
+
 def pack(b: npt.NDArray[Any], bits: int = 64) -> PackedMatrix:
     """Lay out a matrix (k, n) for the path in use, to be the right operand of many products.
 
@@ -86,16 +117,18 @@ def _aligned(size: int) -> U8:
 
 def matmul(
     a: U64,
-    b: U64 | PackedMatrix,
+    b: U64 | PackedMatrix | PackedStack,
     bits: int | None = None,
     out: U64 | None = None,
     accumulate: bool = False,
 ) -> U64:
     """The product (..., m, k) @ (..., k, n) modulo 2^bits, the batch axes being equal.
 
-    With a `PackedMatrix` (k, n), every leading axis of ``a`` counts as rows. Bits of the operands
-    from ``bits`` on do not matter, and those of the result are zero. A ring of up to 52 bits is
-    faster than a larger one where the CPU has AVX-512 IFMA.
+    With a `PackedMatrix` (k, n), every leading axis of ``a`` counts as rows; with a `PackedStack`
+    (T, k, n), every one but the first, which is T: (T, ..., k) becomes (T, ..., n).
+
+    Bits of the operands from ``bits`` on do not matter, and those of the result are zero. A ring of
+    up to 52 bits is faster than a larger one where the CPU has AVX-512 IFMA.
 
     Args:
         a: words.
@@ -109,6 +142,8 @@ def matmul(
             b was packed for another path, or accumulate without out.
     """
     a = _check.words("a", a)
+    if isinstance(b, PackedStack):
+        return _matmul_stack(a, b, bits, out, accumulate)
     packed = b if isinstance(b, PackedMatrix) else None
     if bits is None:
         bits = packed.bits if packed else 64
@@ -167,4 +202,17 @@ def _matmul_packed(a: U64, b: PackedMatrix, bits: int, out: U64 | None, accumula
     at.native.matmul_packed(
         at.code, at.threads, flat, b._data, b.width, bits, out.reshape(rows, n), accumulate
     )
+    return out
+
+
+def _matmul_stack(
+    a: U64, b: PackedStack, bits: int | None, out: U64 | None, accumulate: bool
+) -> U64:
+    if a.ndim < 3 or a.shape[0] != b.shape[0]:
+        raise ValueError(f"shapes {a.shape} and {b.shape} cannot be multiplied")
+    if accumulate and out is None:
+        raise ValueError("accumulate needs out, which it adds to")
+    out = _result(out, (*a.shape[:-1], b.shape[-1]))
+    for left, matrix, result in zip(a, b.matrices, out, strict=True):
+        matmul(left, matrix, bits, result, accumulate)
     return out

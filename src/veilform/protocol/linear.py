@@ -7,32 +7,58 @@ Offline, for Z = sum_i X_i W_i with masks r_i: the dealer shares sum_i r_i s_i =
 client sends the correction sum_i r_i P_i - A_C - r_Z. Then correction - A_S = sum_i r_i W_i - r_Z.
 Online the server, holding X_i - r_i, computes sum_i (X_i - r_i) W_i + (correction - A_S) + b,
 which is Z - r_Z. Nothing is sent.
+
+"Product" may be any bilinear map: each X_i W_i is taken through linear views before it is added up,
+as Winograd's convolution asks for (``veilform.winograd``).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from veilform.correlation import specs
-from veilform.masks import MaskRef
+from veilform.masks import AnyView, MaskRef
 from veilform.protocol.cost import Cost, dealt, declares
 from veilform.protocol.effects import Protocol, Take
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT, SERVER
+from veilform.shapes import Abstract
 from veilform.values import Array, Preshared, Weight
 
-Terms = Sequence[tuple[Preshared, Weight]]
+
+class Product(NamedTuple):
+    """An input times a weight, seen through ``then``."""
+
+    x: Preshared
+    weight: Weight
+    then: tuple[AnyView, ...] = ()
 
 
-def _out_shape(terms: Terms) -> tuple[int, ...]:
-    x, weight = terms[0]
-    return (*x.shape[:-1], weight.shape[-1])
+Terms = Sequence[Product | tuple[Preshared, Weight]]
+
+
+def _described(terms: Terms) -> tuple[specs.Term, ...]:
+    return tuple(
+        specs.Term(p.x.mask, p.x.shape, p.weight.name, p.weight.shape, p.then)
+        for p in (Product(*term) for term in terms)
+    )
+
+
+def _out_shape(described: Sequence[specs.Term]) -> tuple[int, ...]:
+    first = described[0]
+    return first.seen(Abstract((*first.shape[:-1], first.weight_shape[-1]))).shape
 
 
 def _linear_cost(me: Party, terms: Terms, bits: int, bias: Array | None = None) -> Cost:
-    out = dealt(_out_shape(terms), bits)
-    work = sum(math.prod(x.shape) * w.shape[1] for x, w in terms if len(w.shape) == 2)
+    described = _described(terms)
+    out = dealt(_out_shape(described), bits)
+    work = sum(
+        math.prod(term.shape) * term.weight_shape[-1]
+        for term in described
+        if len(term.weight_shape) > 1
+    )
     return Cost(
         dealt_server=out,
         correction=out,
@@ -45,23 +71,27 @@ def linear(me: Party, terms: Terms, bits: int, bias: Array | None = None) -> Pro
     """Z = sum_i X_i W_i + b mod 2^bits; a vector weight multiplies elementwise.
 
     Args:
-        terms: inputs (..., in), in rings of ``bits`` bits or more; weights (in, out) or (out,).
+        terms: inputs (..., in), in rings of ``bits`` bits or more; weights (in, out) or (out,); or
+            inputs (T, ..., in) and weights (T, in, out), a product for each of the first axis.
         bits: of the ring of Z.
         bias: the server's, at the scale of Z; None elsewhere.
 
     Raises:
         ValueError: an input lives in a smaller ring.
     """
-    if any(x.bits < bits for x, _ in terms):
+    if any(Product(*term).x.bits < bits for term in terms):
         raise ValueError(f"a linear layer in a ring of {bits} bits has an input of fewer")
-    name, shape = me.fresh("linear"), _out_shape(terms)
-    described = tuple(specs.Term(x.mask, x.shape, w.name, w.shape) for x, w in terms)
+    described = _described(terms)
+    name, shape = me.fresh("linear"), _out_shape(described)
     taken = yield Take(specs.Linear(name, shape, bits, described))
     if me.role is CLIENT:
         return Preshared(taken["mask"], MaskRef(name), bits)
     z = me.mix(taken["correction"], taken["share"], negate_b=True)
     if bias is not None:
         z += bias
-    for x, weight in terms:
-        z = me.apply(x.share, weight, bits, z)
+    for (x, weight, *_), term in zip(terms, described, strict=True):
+        if term.then:
+            z += term.seen(me.apply(x.share, weight, bits))
+        else:
+            z = me.apply(x.share, weight, bits, z)
     return Preshared(z, MaskRef(name), bits)

@@ -70,9 +70,14 @@ class Party:
     def _matmul(self, a: Array, b: Any, bits: int, onto: Array | None) -> Array:
         return kernels.matmul(a, b, bits, onto, accumulate=onto is not None)
 
-    def apply(self, x: Array, weight: Weight, bits: int, onto: Array) -> Array:
-        """``onto`` plus x times a weight, in place: a matrix, or elementwise a vector."""
+    def apply(self, x: Array, weight: Weight, bits: int, onto: Array | None = None) -> Array:
+        """X times a weight: matrices, or elementwise a vector. With ``onto``, added to it in place.
+
+        A weight (T, in, out) is a matrix for each of the first axis of x.
+        """
         if len(weight.shape) == 1:
+            if onto is None:
+                return x * weight.value
             onto += x * weight.value
             return onto
         return self.matmul(x, weight.value, bits, onto)

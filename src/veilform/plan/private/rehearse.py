@@ -60,9 +60,9 @@ class _Rehearsing(ShapeParty):
         self.note("matmul", a.size * b.shape[-1])
         return super()._matmul(a, b, bits, onto)
 
-    def apply(self, x: Array, weight: Weight, bits: int, onto: Array) -> Array:
+    def apply(self, x: Array, weight: Weight, bits: int, onto: Array | None = None) -> Array:
         if len(weight.shape) == 1:
-            self.note("mix", onto.size)
+            self.note("mix", x.size)
         return super().apply(x, weight, bits, onto)
 
     def opened_share(self, x: Opened) -> Array:
