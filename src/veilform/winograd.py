@@ -22,7 +22,7 @@ Shapes: L leading axes; H, W rows and columns; C, K channels in and out; T = a^2
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ from veilform.ring import WORD, Words, constant
 Matrix = tuple[tuple[int, ...], ...]
 
 KERNEL = 3
+_CACHED_WORDS = 1 << 16
 
 
 class Transform(NamedTuple):
@@ -111,11 +112,13 @@ def transform_inputs(x: Words, tile: int, padding: int) -> Words:
     padded = np.zeros((len(images), down * tile + 2, across * tile + 2, channels), np.uint64)
     padded[:, padding : padding + height, padding : padding + width] = images
     size = how.size
-    rows = [padded[:, i : i + (down - 1) * tile + 1 : tile] for i in range(size)]
     out = np.empty((size, size, len(images), down, across, channels), np.uint64)
-    for i, row in enumerate(_along(how.inputs, rows)):
-        columns = [row[:, :, j : j + (across - 1) * tile + 1 : tile] for j in range(size)]
-        _along(how.inputs, columns, list(out[i]))
+    for image, first, last in _bands(len(images), down, size * padded.shape[2] * channels):
+        band = padded[image, first * tile : last * tile + 2]
+        rows = [band[i : i + (last - first - 1) * tile + 1 : tile] for i in range(size)]
+        for i, row in enumerate(_along(how.inputs, rows)):
+            columns = [row[:, j : j + (across - 1) * tile + 1 : tile] for j in range(size)]
+            _along(how.inputs, columns, list(out[i, :, image, first:last]))
     return out.reshape(size * size, *lead, down, across, channels)
 
 
@@ -125,16 +128,22 @@ def transform_outputs(products: Words, tile: int, height: int, width: int) -> Wo
     *lead, down, across, channels = products.shape[1:]
     parts = products.reshape(how.size, how.size, -1, down, across, channels)
     out = np.empty((parts.shape[2], down, tile, across, tile, channels), np.uint64)
-    columns = [_along(how.outputs, list(parts[:, j])) for j in range(how.size)]
-    for i in range(tile):
-        _along(how.outputs, [column[i] for column in columns], list(_pixels(out, i)))
+    for image, first, last in _bands(len(out), down, how.size * tile * across * channels):
+        band = parts[:, :, image, first:last]
+        columns = [_along(how.outputs, list(band[:, j])) for j in range(how.size)]
+        for i in range(tile):
+            into = out[image, first:last, i].transpose(2, 0, 1, 3)
+            _along(how.outputs, [column[i] for column in columns], list(into))
     whole = out.reshape(-1, down * tile, across * tile, channels)
     return np.ascontiguousarray(whole[:, :height, :width]).reshape(*lead, height, width, channels)
 
 
-def _pixels(out: Words, row: int) -> Words:
-    """Of tiles (N, down, m, across, m, K), those of one row: (m, N, down, across, K), a view."""
-    return out[:, :, row].transpose(3, 0, 1, 2, 4)
+def _bands(images: int, rows: int, words: int) -> Iterator[tuple[int, int, int]]:
+    """(image, first row of tiles, last + 1), so that ``words`` a row stay in a core's cache."""
+    step = max(1, _CACHED_WORDS // words)
+    for image in range(images):
+        for first in range(0, rows, step):
+            yield image, first, min(first + step, rows)
 
 
 def _along(
