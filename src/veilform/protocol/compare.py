@@ -19,11 +19,11 @@ from veilform.correlation import specs
 from veilform.kernels import compare_levels
 from veilform.masks import MaskRef
 from veilform.protocol.cost import Cost, dealt, declares, sent
-from veilform.protocol.effects import BOTH, Gather, Protocol, Take, Transfer
+from veilform.protocol.effects import BOTH, Gather, Protocol, Take, Transfer, together
 from veilform.protocol.lookup import MOST_CHECK_BITS, Checked
 from veilform.protocol.opening import open_value
 from veilform.protocol.party import Party
-from veilform.ring import msb, offset, reduce
+from veilform.ring import constant, msb, offset, reduce
 from veilform.values import Additive, Array, Bits, Opened, Preshared
 
 
@@ -171,6 +171,48 @@ def relu(me: Party, x: Additive | Preshared, bits: int | None = None) -> Protoco
     opened = yield from open_value(me, x, bits)
     (positive,) = yield from at_least(me, opened)
     return (yield from choose(me, positive, opened))
+
+
+def _clip_bits_cost(me: Party, x: Opened, top: int) -> Cost:
+    keys, moved = _key_bytes(math.prod(x.shape), x.width - 1), 2 * sent(x.shape, 1)
+    return Cost(up=moved, down=moved, dealt_client=keys, dealt_server=keys)
+
+
+@declares(_clip_bits_cost)
+def _clip_bits(me: Party, x: Opened, top: int) -> Protocol[list[tuple[Bits, ...]]]:
+    """Whether 0 <= x < top, and whether x >= top, by one key.
+
+    The first is an exclusive or of two comparisons, in which msb(rho) cancels.
+    """
+    less = [_less(me, x, threshold, x.width) for threshold in (0, top)]
+    low = x.width - 1
+    one, two = yield from _below(me, x, low, [reduce(each, low) for each in less])
+    signs = [msb(each, x.width) for each in less]
+    return (
+        yield from together(
+            _show(me, [one ^ two], [signs[0] ^ signs[1]], x.width, None),
+            _show(me, [two], [signs[1] ^ 1], x.width, x.ref),
+        )
+    )
+
+
+def clipped_relu(
+    me: Party, x: Additive | Preshared, top: int, bits: int | None = None
+) -> Protocol[Additive]:
+    """min(max(x, 0), top), in x's ring or a larger one of ``bits`` bits.
+
+    For |x| <= 2^(k-2) in its ring of k bits, and 0 < top <= 2^(k-2).
+
+    Raises:
+        ValueError: ``top`` is outside that.
+    """
+    if not 0 < top <= 1 << (x.bits - 2):
+        raise ValueError(f"values of {x.bits} bits are not clipped at {top}")
+    opened = yield from open_value(me, x, bits)
+    (inside,), (above,) = yield from _clip_bits(me, opened, top)
+    part = yield from choose(me, inside, opened)
+    most = yield from arithmetic(me, above, part.bits)
+    return Additive(me.mix(part.share, most.share * constant(top)), part.bits)
 
 
 def maximum(me: Party, a: Additive, b: Additive) -> Protocol[Additive]:

@@ -58,13 +58,13 @@ def open_value(me: Party, x: Additive | Preshared, bits: int | None = None) -> P
     return Opened(name, y, shift, taken["q"], taken["h"], bits)
 
 
-def raised(me: Party, x: Additive, bits: int) -> Protocol[Additive]:
-    """x in a ring of ``bits`` bits; by an opening if that is the larger one.
+def raised(me: Party, x: Additive | Preshared, bits: int) -> Protocol[Additive]:
+    """x in a ring of ``bits`` bits, additive; by an opening if that is the larger one.
 
     x of k bits must then satisfy |x| < 2^(k-2).
     """
     if bits <= x.bits:
-        return x.narrowed(bits)
+        return Additive(x.share, x.bits).narrowed(bits)
     opened = yield from open_value(me, x, bits)
     return Additive(me.opened_share(opened), bits)
 

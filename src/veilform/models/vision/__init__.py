@@ -1,0 +1,1 @@
+"""Convolution networks: ResNet and MobileNetV2, in plain numbers and under secure computation."""

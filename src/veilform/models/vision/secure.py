@@ -1,0 +1,112 @@
+"""A convolution network under secure computation: the program that both parties run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from veilform.models.vision.compile import HEAD, ServerWeights, identity, weight_shapes
+from veilform.models.vision.network import Network, Step
+from veilform.models.vision.scaling import StepScales, VisionScales
+from veilform.nn.pool import max_pool, sum_pixels
+from veilform.protocol.compare import clipped_relu, relu
+from veilform.protocol.effects import Protocol
+from veilform.protocol.linear import Product, linear
+from veilform.protocol.opening import raised
+from veilform.protocol.party import Party
+from veilform.protocol.share import preshare, reveal
+from veilform.protocol.truncate import drop
+from veilform.ring import extend
+from veilform.roles import CLIENT
+from veilform.shapes import Abstract
+from veilform.values import Additive, Array, Preshared, Weight
+
+
+@dataclass(frozen=True)
+class SecureNetwork:
+    """The program of one network.
+
+    Attributes:
+        batch: images a run.
+    """
+
+    network: Network
+    scales: VisionScales
+    batch: int = 1
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the images, (B, H, W, C)."""
+        return (self.batch, *self.network.image)
+
+    def abstract(self, me: Party) -> Protocol[Array | None]:
+        """The program on shapes, for a trace."""
+        images = Abstract(self.input_shape) if me.role is CLIENT else None
+        return self.run(me, images, None)
+
+    def client(self, images: Array) -> Callable[[Party], Protocol[Array | None]]:
+        """The client's program, for images at scale PIXEL."""
+        return lambda me: self.run(me, images, None)
+
+    def server(self, weights: ServerWeights) -> Callable[[Party], Protocol[Array | None]]:
+        """The server's program."""
+        return lambda me: self.run(me, None, weights)
+
+    def run(
+        self, me: Party, images: Array | None, server: ServerWeights | None
+    ) -> Protocol[Array | None]:
+        """One run: logits (B, classes) at scale LOGIT at the client, None at the server."""
+        shapes = weight_shapes(self.network, self.scales)
+
+        def weight(name: str) -> Weight:
+            return Weight(name, shapes[name], None if server is None else server.weights[name])
+
+        def bias(name: str) -> Array | None:
+            return None if server is None else server.biases[name]
+
+        me.begin("image")
+        mine = me.zeros(self.input_shape) if images is None else images
+        wires = [(yield from preshare(me, Additive(mine, self.scales.input)))]
+        for step, at in zip(self.network.steps, self.scales.steps, strict=True):
+            me.begin("linear")
+            products: list[Product] = []
+            for branch, tile in zip(step.branches, at.tiles, strict=True):
+                x = wires[branch.source]
+                if branch.conv is None:
+                    products.append(Product(x, weight(identity(step.name))))
+                else:
+                    products += branch.conv.products(x, branch.name, weight, tile)
+            total = yield from linear(me, products, at.ring, bias(step.name))
+            me.begin("activation" if step.activation != "none" else "linear")
+            wires.append((yield from _finish(me, step, at, drop(me, total, at.shift))))
+        me.begin("head")
+        head = self.scales.head
+        pooled = sum_pixels(wires[-1])
+        logits = yield from linear(me, [(pooled, weight(HEAD))], head.ring, bias(HEAD))
+        rounded = drop(me, logits, head.shift)
+        shown = yield from reveal(me, rounded)
+        return None if shown is None else extend(shown, rounded.bits)
+
+
+def _finish(me: Party, step: Step, at: StepScales, x: Preshared) -> Protocol[Preshared]:
+    """From a step's sum to its wire: activation, pool, and the ring of what comes next."""
+    if step.activation == "none" and at.output <= x.bits:
+        return x.narrowed(at.output)
+    wide = max(at.output, x.bits)
+    result: Additive
+    if step.activation == "none":
+        result = yield from raised(me, x, wide)
+    elif step.pool is not None:
+        active = yield from _clip(me, x, at.top, x.bits)
+        me.begin("pool")
+        pooled = yield from max_pool(me, active.narrowed(at.pooled), step.pool)
+        result = yield from raised(me, pooled, at.output)
+    else:
+        result = yield from _clip(me, x, at.top, wide)
+    return (yield from preshare(me, result.narrowed(at.output)))
+
+
+def _clip(me: Party, x: Preshared, top: int, bits: int) -> Protocol[Additive]:
+    if top:
+        return (yield from clipped_relu(me, x, top, bits))
+    return (yield from relu(me, x, bits))
