@@ -57,6 +57,25 @@ class Transform(NamedTuple):
         """a, the input pixels of a tile in each direction."""
         return self.tile + KERNEL - 1
 
+    @property
+    def input_work(self) -> int:
+        """Words that the transform of one tile of one input channel computes."""
+        # Down, for the tile's own columns (the others are the next tile's), then across.
+        return _passes(self.inputs) * (self.tile + self.size)
+
+    @property
+    def output_work(self) -> int:
+        """Words that the transform back computes for one tile of one output channel."""
+        return _passes(self.outputs) * (self.size + self.tile)
+
+
+def _passes(matrix: Matrix) -> int:
+    """Of :func:`_combine`, over arrays: each entry is an addition, and a product if not +-1."""
+    entries = [c for row in matrix for c in row if c]
+    joined = sum(sorted(map(abs, filter(None, row)))[1] == 1 and 1 in row for row in matrix)
+    products = sum(abs(c) != 1 for c in entries)
+    return len(entries) + products - joined
+
 
 F23 = Transform(
     2,
@@ -113,12 +132,12 @@ def transform_inputs(x: Words, tile: int, padding: int) -> Words:
     padded[:, padding : padding + height, padding : padding + width] = images
     size = how.size
     out = np.empty((size, size, len(images), down, across, channels), np.uint64)
-    for image, first, last in _bands(len(images), down, size * padded.shape[2] * channels):
-        band = padded[image, first * tile : last * tile + 2]
-        rows = [band[i : i + (last - first - 1) * tile + 1 : tile] for i in range(size)]
+    for some, first, last in _bands(len(images), down, size * padded.shape[2] * channels):
+        band = padded[some, first * tile : last * tile + 2]
+        rows = [band[:, i : i + (last - first - 1) * tile + 1 : tile] for i in range(size)]
         for i, row in enumerate(_along(how.inputs, rows)):
-            columns = [row[:, j : j + (across - 1) * tile + 1 : tile] for j in range(size)]
-            _along(how.inputs, columns, list(out[i, :, image, first:last]))
+            columns = [row[:, :, j : j + (across - 1) * tile + 1 : tile] for j in range(size)]
+            _along(how.inputs, columns, list(out[i, :, some, first:last]))
     return out.reshape(size * size, *lead, down, across, channels)
 
 
@@ -128,22 +147,26 @@ def transform_outputs(products: Words, tile: int, height: int, width: int) -> Wo
     *lead, down, across, channels = products.shape[1:]
     parts = products.reshape(how.size, how.size, -1, down, across, channels)
     out = np.empty((parts.shape[2], down, tile, across, tile, channels), np.uint64)
-    for image, first, last in _bands(len(out), down, how.size * tile * across * channels):
-        band = parts[:, :, image, first:last]
+    for some, first, last in _bands(len(out), down, how.size * tile * across * channels):
+        band = parts[:, :, some, first:last]
         columns = [_along(how.outputs, list(band[:, j])) for j in range(how.size)]
         for i in range(tile):
-            into = out[image, first:last, i].transpose(2, 0, 1, 3)
+            into = out[some, first:last, i].transpose(3, 0, 1, 2, 4)
             _along(how.outputs, [column[i] for column in columns], list(into))
     whole = out.reshape(-1, down * tile, across * tile, channels)
     return np.ascontiguousarray(whole[:, :height, :width]).reshape(*lead, height, width, channels)
 
 
-def _bands(images: int, rows: int, words: int) -> Iterator[tuple[int, int, int]]:
-    """(image, first row of tiles, last + 1), so that ``words`` a row stay in a core's cache."""
-    step = max(1, _CACHED_WORDS // words)
-    for image in range(images):
+def _bands(images: int, rows: int, words: int) -> Iterator[tuple[slice, int, int]]:
+    """(images, first row of tiles, last + 1), so that ``words`` a row stay in a core's cache.
+
+    Several small images together, or a part of a large one.
+    """
+    together = max(1, _CACHED_WORDS // (words * rows))
+    step = rows if together > 1 else max(1, _CACHED_WORDS // words)
+    for image in range(0, images, together):
         for first in range(0, rows, step):
-            yield image, first, min(first + step, rows)
+            yield slice(image, image + together), first, min(first + step, rows)
 
 
 def _along(
@@ -159,7 +182,7 @@ def _along(
 def _combine(row: Sequence[int], parts: Sequence[Words], out: Words) -> None:
     """out = the sum of the row's entries times the parts, in few passes where entries are +-1."""
     terms = [(c, part) for c, part in zip(row, parts, strict=True) if c]
-    terms.sort(key=lambda term: term[0] != 1)
+    terms.sort(key=lambda term: (term[0] != 1, abs(term[0]) != 1))
     (first, a), *rest = terms
     if first == 1 and rest and abs(rest[0][0]) == 1:
         (sign, b), *rest = rest

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from veilform import kernels, prg
+from veilform import prg
 from veilform.correlation import weights as masked_weights
 from veilform.correlation.deal import Dealing
 from veilform.drive.lockstep import deal_stocks, run
@@ -131,7 +131,7 @@ def play(
             for name, w in ring_weights.items():
                 value = None
                 if own is SERVER and not abstract:
-                    value = kernels.pack(w) if w.ndim == 2 else w
+                    value = masked_weights.packed_one(w)
                 args.append(Weight(name, w.shape, value))
             if private is not None:
                 mine = Abstract(private.shape) if abstract else words(private)

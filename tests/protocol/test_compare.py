@@ -15,6 +15,7 @@ from veilform.protocol.compare import (
     arithmetic,
     at_least,
     choose,
+    clipped_relu,
     maximum,
     outside,
     relu,
@@ -278,3 +279,34 @@ def test_no_content_in_any_text() -> None:
 
     play(program, [np.zeros((2, 3), np.int64)], rings=[20])
     assert set(shown) == {"Bits(shape=(2, 3))"}
+
+
+@checked(80)
+@given(shape=SHAPES, ring=st.integers(3, 62), wider=st.integers(0, 30), seed=SEEDS,
+       preshared=st.booleans(), data=st.data())  # fmt: skip
+def test_clipped_relu(shape, ring, wider, seed, preshared, data) -> None:
+    top = data.draw(st.integers(1, 2 ** (ring - 2)))
+    bits = min(ring + wider, 64)
+    limit = 2 ** (ring - 2)
+    rng = np.random.default_rng(seed)
+    near = np.array([-limit, -1, 0, 1, top - 1, top, min(top + 1, limit), limit])
+    x = np.where(rng.random(shape) < 0.5, rng.choice(near, shape), values(rng, shape, ring - 2))
+
+    def program(me, a):
+        held = (yield from preshare(me, a)) if preshared else a
+        return (yield from clipped_relu(me, held, top, bits))
+
+    out = play(program, [x], rings=[ring], seed=seed)
+    assert out.client.bits == bits
+    wanted = signed(words(np.clip(x, 0, top)), bits)
+    assert np.array_equal(out.joined(), wanted), f"{x} clipped at {top}"
+    n = x.size
+    up = n * w(ring) if preshared else 0  # the sharing itself
+    assert out.trace.total.up == up + (0 if preshared else n * w(ring)) + 2 * -(-n // 8)
+    assert out.trace.total.dealt_client == n * key(ring - 1)
+
+
+@pytest.mark.parametrize("top", [0, -1, 5])
+def test_nothing_is_clipped_where_it_cannot_be(top: int) -> None:
+    with pytest.raises(ValueError, match=f"values of 4 bits are not clipped at {top}"):
+        play(lambda me, a: clipped_relu(me, a, top), [np.zeros(2, np.int64)], rings=[4])

@@ -19,6 +19,7 @@ import pytest
 from veilform import prg
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import AnySpec, Source
+from veilform.correlation.weights import packed, packed_one
 from veilform.drive.alternate import alternate
 from veilform.drive.lockstep import deal_stocks
 from veilform.drive.trace import ShapeParty, Sizes
@@ -162,8 +163,8 @@ class Enumeration:
             patch.setattr(prg, "expand", self._expand)
             stocks = deal_stocks(
                 manifest,
-                common={n: p for n, (_, p) in weights.items()},
-                masked={n: p - w for n, (w, p) in weights.items()},
+                common=packed({n: p for n, (_, p) in weights.items()}),
+                masked=packed({n: p - w for n, (w, p) in weights.items()}),
                 seeds=SEEDS,
             )
             programs = {}
@@ -175,7 +176,7 @@ class Enumeration:
                     for s, shape, ring in zip(shares, self._inputs, self.rings, strict=True)
                 ]
                 held += [
-                    Weight(n, shape, weights[n][0] if role is SERVER else None)
+                    Weight(n, shape, packed_one(weights[n][0]) if role is SERVER else None)
                     for n, shape in self._weights.items()
                 ]
                 run = self._program(parties[role], *held)

@@ -13,7 +13,15 @@ from tests.views.test_exhaustive import assert_blind, everything
 
 from veilform import kernels
 from veilform.correlation import specs
-from veilform.protocol.compare import _is_outside, arithmetic, at_least, choose, maximum, relu
+from veilform.protocol.compare import (
+    _is_outside,
+    arithmetic,
+    at_least,
+    choose,
+    clipped_relu,
+    maximum,
+    relu,
+)
 from veilform.protocol.curve import curve
 from veilform.protocol.effects import BOTH, Take, Transfer
 from veilform.protocol.opening import open_value
@@ -54,6 +62,23 @@ def test_relu(seer: Role, preshared: bool) -> None:
 def test_relu_of_a_lifted_value(seer: Role) -> None:
     space = Enumeration(lambda me, a: relu(me, a, 3), 2, sampled=seer, samples=DRAWS[seer])
     assert_blind(space, seer, everything(2), everything(2), is_relu(space, 3, 1))
+
+
+@SEERS
+@pytest.mark.parametrize("preshared", [False, True], ids=["additive", "preshared"])
+def test_clipped_relu(seer: Role, preshared: bool) -> None:
+    def program(me, a):
+        x = (yield from preshare(me, a)) if preshared else a
+        return (yield from clipped_relu(me, x, 1))
+
+    space = Enumeration(program, 3, sampled=seer, samples=64 if seer is CLIENT else 1)
+
+    def check(run: Run, client: Sequence[int], server: Sequence[int]) -> None:
+        x = space.signed(client[0], server[0])
+        if abs(x) <= 2:
+            assert (space.joined(run) == min(max(x, 0), 1)).all(), f"{x} is clipped wrongly"
+
+    assert_blind(space, seer, everything(3), [(0,), (5,)], check)
 
 
 @SEERS

@@ -14,20 +14,22 @@ import numpy as np
 import pytest
 from tests.views.enumeration import Enumeration, Run
 
-from veilform.correlation.weights import dealer_part
-from veilform.masks import Columns
+from veilform.correlation.weights import dealer_part, packed_one
+from veilform.masks import Columns, MaskRef
+from veilform.nn.convolution import Convolution
 from veilform.protocol.effects import together
 from veilform.protocol.fused import inner, multiply_difference
 from veilform.protocol.harmonics import harmonics
 from veilform.protocol.linear import linear
 from veilform.protocol.multiply import matmul, multiply, square
 from veilform.protocol.opening import open_index, open_value
+from veilform.protocol.party import Party
 from veilform.protocol.series import Series
 from veilform.protocol.share import mask_private, preshare, reveal
 from veilform.protocol.truncate import drop
 from veilform.ring import signed
 from veilform.roles import CLIENT, SERVER, Role
-from veilform.values import Additive
+from veilform.values import Additive, Preshared, Weight
 
 Check = Callable[[Run, Sequence[int], Sequence[int]], None]
 
@@ -539,3 +541,60 @@ def test_a_view_of_columns_is_as_blind_as_the_whole() -> None:
         space = Enumeration(program, 3, [(2,)])
         rows = [np.array(pair, np.uint64) for pair in itertools.product(range(8), repeat=2)]
         assert_blind(space, seer, [(row,) for row in rows], [(rows[0],), (rows[29],)])
+
+
+# --- Convolutions --------------------------------------------------------------------------------
+
+CONVOLUTIONS = {
+    "direct": (Convolution(1, 1), 0, (1, 2, 1)),
+    "Winograd": (Convolution(1, 1), 2, (2, 1, 1)),
+    "grouped": (Convolution(2, 2, 1, 1, 0, 2), 0, (1, 1, 2)),
+    "depthwise, strided": (Convolution(2, 2, 2, 2, 0, 2), 0, (2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("kind", list(CONVOLUTIONS))
+def test_a_convolution_hides_image_and_kernel(kind: str) -> None:
+    conv, tile, shape = CONVOLUTIONS[kind]
+    ring = 3 if np.prod(shape) < 8 else 1
+    shapes = conv.weights("w", tile)
+
+    def program(me, a, *weights):
+        named = {weight.name: weight for weight in weights}
+        x = yield from preshare(me, Additive(a.share.reshape(-1, *shape), ring))
+        z = yield from linear(me, conv.products(x, "w", named.__getitem__, tile), ring)
+        return Additive(z.share, ring)
+
+    space = Enumeration(program, ring, [shape], weights=shapes)
+    rng = np.random.default_rng(5)
+
+    def drawn(of: dict[str, Any]) -> dict[str, np.ndarray]:
+        return {name: rng.integers(0, 1 << ring, s, np.uint64) for name, s in of.items()}
+
+    common, weights, images = drawn(shapes), drawn(shapes), [drawn({"x": shape}) for _ in range(3)]
+    server = rng.integers(0, 1 << ring, shape, np.uint64)
+    outputs, views = [], set()
+    for image in images:
+        run = space.run([image["x"]], [server], {n: (w, common[n]) for n, w in weights.items()})
+        views.add(run.views[SERVER].distribution())
+        whole = image["x"] + server
+        outputs.append((whole, space.joined(run)))
+    assert len(views) == 1, "the server can tell images apart"
+    held = {n: Weight(n, w.shape, packed_one(w)) for n, w in weights.items()}
+    for whole, found in outputs:
+        x = Preshared(whole.reshape(1, *shape), MaskRef("x"), ring)
+        wanted = np.uint64(0)
+        for product in conv.products(x, "w", held.__getitem__, tile):
+            term = Party(SERVER).apply(product.x.share, product.weight, ring)
+            for view in product.then:
+                term = view.apply(term)
+            wanted = wanted + term
+        off = found.reshape(space.lanes, -1).astype(np.int64) - wanted.reshape(1, -1).view(np.int64)
+        assert not (off % (1 << ring)).any(), "the convolution is wrong"
+
+    client = [images[0]["x"]]
+    seen = set()
+    for _ in range(3):
+        run = space.run(client, [server], {n: (w, common[n]) for n, w in drawn(shapes).items()})
+        seen.add(run.views[CLIENT].distribution())
+    assert len(seen) == 1, "the client can tell kernels apart"
