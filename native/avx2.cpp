@@ -8,6 +8,7 @@
 #include "elementwise.hpp"
 #include "gemm.hpp"
 #include "harmonics.hpp"
+#include "tiles.hpp"
 
 namespace veilform {
 namespace {
@@ -73,6 +74,7 @@ struct Avx2 {
 }  // namespace
 
 const Ops avx2_ops = {Gemm<Avx2>::kNr, kRowBlock, Gemm<Avx2>::kScratch, Gemm<Avx2>::run,
-                      Gemm<Avx2>::pack, share, square, mix, product, centre, phasor, harmonic};
+                      Gemm<Avx2>::pack, share, square, mix, product, centre, phasor, harmonic,
+                        tile_inputs, tile_outputs};
 
 }  // namespace veilform

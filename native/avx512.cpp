@@ -2,6 +2,7 @@
 #include "avx512_tile.hpp"
 #include "elementwise.hpp"
 #include "harmonics.hpp"
+#include "tiles.hpp"
 
 namespace veilform {
 namespace {
@@ -17,6 +18,7 @@ using Product = Gemm<Avx512<Low64>>;
 }  // namespace
 
 const Ops avx512_ops = {Product::kNr, kRowBlock, Product::kScratch, Product::run, Product::pack,
-                        share, square, mix, product, centre, phasor, harmonic};
+                        share, square, mix, product, centre, phasor, harmonic,
+                        tile_inputs, tile_outputs};
 
 }  // namespace veilform

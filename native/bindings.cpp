@@ -9,6 +9,7 @@
 
 #include "bind_functions.hpp"
 #include "bind_harmonics.hpp"
+#include "bind_tiles.hpp"
 #include "bind_words.hpp"
 #include "cpu.hpp"
 #include "pool.hpp"
@@ -213,5 +214,6 @@ NB_MODULE(_native, m) {
         nb::arg().none());
   bind_functions(m);
   bind_harmonics(m);
+  bind_tiles(m);
   bind_words(m);
 }

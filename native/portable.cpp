@@ -2,6 +2,7 @@
 #include "elementwise.hpp"
 #include "gemm.hpp"
 #include "harmonics.hpp"
+#include "tiles.hpp"
 
 namespace veilform {
 namespace {
@@ -33,6 +34,7 @@ struct Portable {
 
 const Ops portable_ops = {Gemm<Portable>::kNr, kRowBlock, Gemm<Portable>::kScratch,
                           Gemm<Portable>::run, Gemm<Portable>::pack, share, square, mix,
-                          product, centre, phasor, harmonic};
+                          product, centre, phasor, harmonic,
+                        tile_inputs, tile_outputs};
 
 }  // namespace veilform

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.protocol.harness import SEEDS, checked
 
@@ -35,18 +36,29 @@ def direct(x: np.ndarray, kernel: np.ndarray, stride: int, padding: int) -> np.n
     return y
 
 
+@pytest.fixture(params=kernels.available())
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each way to compute that this CPU offers."""
+    before, threads = str(kernels.info()["path"]), kernels.threads()
+    kernels.use(request.param)
+    yield request.param
+    kernels.use(before)
+    kernels.set_threads(threads)
+
+
 @pytest.mark.parametrize("tile", [2, 4])
-@checked(80)
+@settings(checked(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lead=LEADS, height=st.integers(1, 13), width=st.integers(1, 13), padding=st.integers(0, 2),
-    channels=st.integers(1, 5), out=st.integers(1, 5), seed=SEEDS,
+    channels=st.integers(1, 20), out=st.integers(1, 18), seed=SEEDS,
 )  # fmt: skip
 def test_every_shape(
-    tile: int, lead: tuple[int, ...], height: int, width: int, padding: int,
+    path: str, tile: int, lead: tuple[int, ...], height: int, width: int, padding: int,
     channels: int, out: int, seed: int,
 ) -> None:  # fmt: skip
     if min(height, width) + 2 * padding < 3:
         return
+    kernels.set_threads(1 + seed % 2)
     x, kernel = words(seed, *lead, height, width, channels), words(seed + 1, 3, 3, channels, out)
     wanted = direct(x, kernel, 1, padding) << np.uint64(winograd.TRANSFORMS[tile].shift)
     tiles = Tiles(tile, padding).apply(x)

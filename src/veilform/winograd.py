@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from veilform import kernels
 from veilform.ring import WORD, Words, constant
 
 Matrix = tuple[tuple[int, ...], ...]
@@ -56,25 +57,6 @@ class Transform(NamedTuple):
     def size(self) -> int:
         """a, the input pixels of a tile in each direction."""
         return self.tile + KERNEL - 1
-
-    @property
-    def input_work(self) -> int:
-        """Words that the transform of one tile of one input channel computes."""
-        # Down, for the tile's own columns (the others are the next tile's), then across.
-        return _passes(self.inputs) * (self.tile + self.size)
-
-    @property
-    def output_work(self) -> int:
-        """Words that the transform back computes for one tile of one output channel."""
-        return _passes(self.outputs) * (self.size + self.tile)
-
-
-def _passes(matrix: Matrix) -> int:
-    """Of :func:`_combine`, over arrays: each entry is an addition, and a product if not +-1."""
-    entries = [c for row in matrix for c in row if c]
-    joined = sum(sorted(map(abs, filter(None, row)))[1] == 1 and 1 in row for row in matrix)
-    products = sum(abs(c) != 1 for c in entries)
-    return len(entries) + products - joined
 
 
 F23 = Transform(
@@ -109,10 +91,10 @@ def tiles_along(length: int, padding: int, tile: int) -> int:
     return -(-(length + 2 * padding - KERNEL + 1) // tile)
 
 
-def transform_kernels(kernels: Words, tile: int) -> Words:
+def transform_kernels(weights: Words, tile: int) -> Words:
     """(3, 3, C, K) to (T, C, K): 2^shift G g G^T modulo 2^64."""
     how = TRANSFORMS[tile]
-    half = _along(how.kernels, list(kernels))
+    half = _along(how.kernels, list(weights))
     whole = [_along(how.kernels, list(row)) for row in half]
     inverse = constant(pow(how.odd, -1, 1 << WORD))
     out = np.stack([part for row in whole for part in row])
@@ -128,6 +110,10 @@ def transform_inputs(x: Words, tile: int, padding: int) -> Words:
     *lead, height, width, channels = x.shape
     down, across = (tiles_along(n, padding, tile) for n in (height, width))
     images = x.reshape(-1, height, width, channels)
+    shape = (how.size**2, *lead, down, across, channels)
+    compiled = kernels.tile_inputs(images, tile, padding, down, across)
+    if compiled is not None:
+        return compiled.reshape(shape)
     padded = np.zeros((len(images), down * tile + 2, across * tile + 2, channels), np.uint64)
     padded[:, padding : padding + height, padding : padding + width] = images
     size = how.size
@@ -138,14 +124,18 @@ def transform_inputs(x: Words, tile: int, padding: int) -> Words:
         for i, row in enumerate(_along(how.inputs, rows)):
             columns = [row[:, :, j : j + (across - 1) * tile + 1 : tile] for j in range(size)]
             _along(how.inputs, columns, list(out[i, :, some, first:last]))
-    return out.reshape(size * size, *lead, down, across, channels)
+    return out.reshape(shape)
 
 
 def transform_outputs(products: Words, tile: int, height: int, width: int) -> Words:
     """(T, L..., tiles down, tiles across, K) to (L..., height, width, K): A^T p A of each tile."""
     how = TRANSFORMS[tile]
     *lead, down, across, channels = products.shape[1:]
-    parts = products.reshape(how.size, how.size, -1, down, across, channels)
+    flat = products.reshape(how.size**2, -1, down, across, channels)
+    compiled = kernels.tile_outputs(flat, tile, height, width)
+    if compiled is not None:
+        return compiled.reshape(*lead, height, width, channels)
+    parts = flat.reshape(how.size, how.size, -1, down, across, channels)
     out = np.empty((parts.shape[2], down, tile, across, tile, channels), np.uint64)
     for some, first, last in _bands(len(out), down, how.size * tile * across * channels):
         band = parts[:, :, some, first:last]

@@ -35,13 +35,17 @@ class Rates(NamedTuple):
 
     Attributes:
         multiply_adds: of ring products.
-        transformed: words that patches or transforms compute.
+        transformed: words of patches, or of tiles and their products.
         weights: bytes of packed weights that products read.
+        call: seconds of each product's start.
+        depth: multiply-adds that each word of a product costs besides.
     """
 
-    multiply_adds: float = 2.0e10
+    multiply_adds: float = 2.4e10
     transformed: float = 1.0e9
     weights: float = 1.0e10
+    call: float = 8.0e-6
+    depth: float = 32.0
 
 
 class ConvolutionCost(NamedTuple):
@@ -49,12 +53,16 @@ class ConvolutionCost(NamedTuple):
 
     Attributes:
         multiply_adds: of the server online; and once each of client and dealer ahead.
-        transformed: words that patches, or transforms there and back, compute.
+        products: how many matrix products.
+        words: of all their results.
+        transformed: words of patches, or of tiles and their products.
         online_weights, offline_weights: bytes of packed weights, the server's and another's.
         offline_bytes: dealt and corrected, for the output in its ring.
     """
 
     multiply_adds: int
+    products: int
+    words: int
     transformed: int
     online_weights: int
     offline_weights: int
@@ -70,7 +78,8 @@ class ConvolutionCost(NamedTuple):
 
     def _seconds(self, rates: Rates, weights: int) -> float:
         return (
-            self.multiply_adds / rates.multiply_adds
+            (self.multiply_adds + rates.depth * self.words) / rates.multiply_adds
+            + self.products * rates.call
             + self.transformed / rates.transformed
             + weights / rates.weights
         )
@@ -92,23 +101,26 @@ def with_dealer(
     pixels = conv.after(height) * conv.after(width)
     outputs = pixels * conv.outputs
     carried = winograd.TRANSFORMS[tile].shift if tile else 0
-    words = conv.outputs * conv.inputs // conv.groups
+    weights = conv.outputs * conv.inputs // conv.groups
     if tile:
         how = winograd.TRANSFORMS[tile]
         down, across = (winograd.tiles_along(n, conv.padding, tile) for n in (height, width))
-        each = how.input_work * conv.inputs + how.output_work * conv.outputs
-        transformed = down * across * each
-        words *= how.size**2
-        width_bytes = 3 if how.odd == 1 else 8
+        products = how.size**2
+        words = products * down * across * conv.outputs
+        transformed = words + products * down * across * conv.inputs
+        weights *= products
+        each = 3 if how.odd == 1 else 8
     else:
+        products, words, each = conv.groups, outputs, 2
         transformed = pixels * conv.size**2 * conv.inputs if conv.size > 1 else 0
-        words *= conv.size**2
-        width_bytes = 2
+        weights *= conv.size**2
     return ConvolutionCost(
         batch * conv.multiply_adds(height, width, tile),
+        products,
+        batch * words,
         batch * transformed,
-        width_bytes * words,
-        8 * words,
+        each * weights,
+        8 * weights,
         2 * dealt((batch * outputs,), ring + carried),
     )
 
