@@ -71,4 +71,4 @@ def private(
     }
     assert (sent[CLIENT], sent[SERVER]) == (foreseen.up, foreseen.down)
     assert ran.results[SERVER] is None
-    return fixed.decode(ran.results[CLIENT], LOGIT), foreseen
+    return fixed.decode(ran.results[CLIENT].logits, LOGIT), foreseen

@@ -27,7 +27,7 @@ from veilform.errors import (
     StockError,
     VeilformError,
 )
-from veilform.models.bert.secure import Answer, Inputs, weight_shapes
+from veilform.models.bert.secure import Answer, Inputs
 from veilform.models.bert.sides import ClientSide, Shape
 from veilform.models.text import TokenBatch
 from veilform.nn.scales import LOGIT
@@ -131,8 +131,7 @@ class Client(Closing):
         except BaseException:
             self.close()
             raise
-        shapes = weight_shapes(side.config, side.scales.private_embedding)
-        self._common = CommonParts(welcome.seed, shapes)
+        self._common = CommonParts(welcome.seed, side.weight_shapes)
 
     def _agree(self) -> None:
         """Burns what only this side has of the stocks for this server; the server does likewise."""
@@ -229,7 +228,7 @@ class Client(Closing):
             RangeError: a value left its calibrated range, so there is no answer.
             ConnectionFailed, ProtocolError, StockError: the run broke off; its stock is burnt.
         """
-        shape = Shape(*batch.ids.shape)
+        shape = self.side.shape(batch)
         # First of all: an input that cannot be used must not take a stock out of the row.
         try:
             inputs = self.side.inputs(batch)

@@ -26,7 +26,13 @@ from veilform.models.bert.config import BertConfig
 from veilform.models.bert.names import expected_shapes
 from veilform.models.bert.public import PublicPart, export_public
 from veilform.models.bert.scaling import plan_lengths
-from veilform.models.bert.secure import Inputs, SecureBert, ServerWeights, row_width
+from veilform.models.bert.secure import (
+    Inputs,
+    SecureBert,
+    ServerWeights,
+    row_width,
+    weight_shapes,
+)
 from veilform.models.bert.stored import StoredTensors
 from veilform.models.text import BUCKETS, TokenBatch
 from veilform.nn.attention import scored
@@ -232,6 +238,15 @@ class ClientSide(Side):
             raise ModelError(f"{SCALES} in {folder} is of another model; export the folder again")
         super().__init__(public.config, public.digest, scales)
         self.public = replace(public, encoder=public.encoder.up_to(known[-1]))
+
+    @property
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the weights, by name."""
+        return weight_shapes(self.config, self.scales.private_embedding)
+
+    def shape(self, batch: TokenBatch) -> Shape:
+        """Of the run that answers padded texts."""
+        return Shape(*batch.ids.shape)
 
     def inputs(self, batch: TokenBatch) -> Inputs:
         """Padded texts as the secure program takes them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from veilform.models.vision.compile import HEAD, ServerWeights, identity, weight_shapes
 from veilform.models.vision.network import Network, Step
@@ -20,6 +21,13 @@ from veilform.ring import extend
 from veilform.roles import CLIENT
 from veilform.shapes import Abstract
 from veilform.values import Additive, Array, Preshared, Weight
+
+
+class Answer(NamedTuple):
+    """The client's: logits (B, classes) at scale LOGIT. ``flag`` is 0: nothing leaves its range."""
+
+    logits: Array
+    flag: Array
 
 
 @dataclass(frozen=True)
@@ -39,23 +47,23 @@ class SecureNetwork:
         """Of the images, (B, H, W, C)."""
         return (self.batch, *self.network.image)
 
-    def abstract(self, me: Party) -> Protocol[Array | None]:
+    def abstract(self, me: Party) -> Protocol[Answer | None]:
         """The program on shapes, for a trace."""
         images = Abstract(self.input_shape) if me.role is CLIENT else None
         return self.run(me, images, None)
 
-    def client(self, images: Array) -> Callable[[Party], Protocol[Array | None]]:
+    def client(self, images: Array) -> Callable[[Party], Protocol[Answer | None]]:
         """The client's program, for images at scale PIXEL."""
         return lambda me: self.run(me, images, None)
 
-    def server(self, weights: ServerWeights) -> Callable[[Party], Protocol[Array | None]]:
+    def server(self, weights: ServerWeights) -> Callable[[Party], Protocol[Answer | None]]:
         """The server's program."""
         return lambda me: self.run(me, None, weights)
 
     def run(
         self, me: Party, images: Array | None, server: ServerWeights | None
-    ) -> Protocol[Array | None]:
-        """One run: logits (B, classes) at scale LOGIT at the client, None at the server."""
+    ) -> Protocol[Answer | None]:
+        """One run. Returns the answer at the client and None at the server."""
         shapes = weight_shapes(self.network, self.scales)
 
         def weight(name: str) -> Weight:
@@ -85,7 +93,9 @@ class SecureNetwork:
         logits = yield from linear(me, [(pooled, weight(HEAD))], head.ring, bias(HEAD))
         rounded = drop(me, logits, head.shift)
         shown = yield from reveal(me, rounded)
-        return None if shown is None else extend(shown, rounded.bits)
+        if shown is None:
+            return None
+        return Answer(extend(shown, rounded.bits), me.zeros(rounded.shape))
 
 
 def _finish(me: Party, step: Step, at: StepScales, x: Preshared) -> Protocol[Preshared]:
