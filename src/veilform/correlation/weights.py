@@ -30,6 +30,8 @@ def dealer_part(seed: bytes, name: str, weight: Words) -> Words:
 
 
 MOST_KEPT_BYTES = 1 << 30
+MOST_STACKED = 256
+"""Matrices of one weight: small ones take far more memory packed than their words do."""
 
 
 class CommonParts(Mapping[str, object]):

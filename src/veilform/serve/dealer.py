@@ -107,6 +107,10 @@ class Dealer:
             raise ProtocolError(
                 f"weights of {total} bytes are over the limit of {say.MOST_WEIGHT_BYTES}"
             )
+        if any(
+            len(shape) == 3 and shape[0] > split.MOST_STACKED for shape in asked.shapes.values()
+        ):
+            raise ProtocolError(f"a stack is over the limit of {split.MOST_STACKED} matrices")
         masked: dict[str, object] = {}
         for name, shape in asked.shapes.items():
             content = channel.receive_bulk(8 * math.prod(shape))

@@ -26,7 +26,8 @@ Seed = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 Name = Annotated[str, msgspec.Meta(max_length=128)]
 Axes = Annotated[
-    tuple[Annotated[int, msgspec.Meta(ge=1, le=1 << 31)], ...], msgspec.Meta(max_length=3)
+    tuple[Annotated[int, msgspec.Meta(ge=1, le=1 << 31)], ...],
+    msgspec.Meta(min_length=1, max_length=3),
 ]
 
 
