@@ -134,6 +134,7 @@ def test_exported_weights_load_without_our_classes(tmp_path):
     torch.save((x, model(x)), tmp_path / "x.pt")
     script = f"""
 import sys, torch
+torch.set_num_threads(1)  # sums in the same order
 from torch import nn
 m = nn.Sequential(nn.Linear(24, 32), nn.GELU(), nn.Linear(32, 3))
 m.load_state_dict(torch.load(r"{tmp_path}/w.pt"))

@@ -22,30 +22,30 @@ def product(a: torch.Tensor, b: torch.Tensor, most: int) -> torch.Tensor:
         most: a bound on the absolute value of a product of two elements. Sums must stay below
             2^31; beyond 2^24 the result is the exact sum rounded to float32.
     """
-    if a.device.type == "cuda" and has_int8(a.device):
-        return _by_int8(a, b).float()
+    if has_int8(a.device):
+        return by_int8(a, b).float()
     return by_float(a, b, most)
 
 
 @functools.cache
 def has_int8(device: torch.device) -> bool:
-    """Whether the device has an INT8 product here (a CUDA device: compute capability 7.5)."""
-    if device.type != "cuda":
-        return False
-    return torch.cuda.get_device_capability(device) >= (7, 5)
+    """Whether the device has an exact INT8 product: a CPU with VNNI, CUDA from capability 7.5.
 
-
-def _by_int8(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    m, n = len(a), len(b)
-    rows = max(_up(m), _up(_LEAST_ROWS))
-    a = _padded(a, rows, _up(a.shape[1]))
-    b = _padded(b, _up(n), a.shape[1])
-    return torch._int_mm(a, b.t())[:m, :n]
+    Without VNNI a CPU's product adds pairs in 16 bits, which may saturate.
+    """
+    if device.type == "cpu":
+        return torch.cpu._is_vnni_supported()
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 5)
 
 
 def by_int8(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """int32 (m, n) by the device's INT8 product; a CPU has one too, faster or not."""
-    return _by_int8(a, b)
+    """int32 (m, n) by the device's INT8 product, exact where ``has_int8`` says so."""
+    m, n = len(a), len(b)
+    if a.device.type == "cuda":
+        rows = max(_up(m), _up(_LEAST_ROWS))
+        a = _padded(a, rows, _up(a.shape[1]))
+        b = _padded(b, _up(n), a.shape[1])
+    return torch._int_mm(a.contiguous(), b.t())[:m, :n]
 
 
 def by_float(a: torch.Tensor, b: torch.Tensor, most: int) -> torch.Tensor:
