@@ -10,6 +10,7 @@
 #include "bind_functions.hpp"
 #include "bind_harmonics.hpp"
 #include "bind_tiles.hpp"
+#include "bind_int4.hpp"
 #include "bind_words.hpp"
 #include "cpu.hpp"
 #include "pool.hpp"
@@ -184,6 +185,7 @@ nb::dict cpu_features() {
   out["avx2"] = cpu.avx2;
   out["avx512"] = cpu.avx512;
   out["avx512_ifma"] = cpu.avx512_ifma;
+  out["avx512_vnni"] = cpu.avx512_vnni;
   out["aes"] = cpu.aes;
   out["vaes"] = cpu.vaes;
   return out;
@@ -215,5 +217,6 @@ NB_MODULE(_native, m) {
   bind_functions(m);
   bind_harmonics(m);
   bind_tiles(m);
+  bind_int4(m);
   bind_words(m);
 }

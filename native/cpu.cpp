@@ -18,6 +18,7 @@ Cpu detect_cpu() {
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl");
   cpu.avx512_ifma = cpu.avx512 && __builtin_cpu_supports("avx512ifma");
+  cpu.avx512_vnni = cpu.avx512 && __builtin_cpu_supports("avx512vnni");
   // Not every compiler's builtin knows these two.
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid(1, &a, &b, &c, &d)) cpu.aes = (c & bit_AES) != 0;
@@ -81,6 +82,16 @@ CompareGenerateFn compare_generate_fn(int) { return nullptr; }
 CompareEvaluateFn compare_evaluate_fn(int) { return nullptr; }
 CtrFn ctr_fn(int) { return nullptr; }
 #endif
+
+Int4Fn int4_fn(int path) {
+  if (!supported(path)) return nullptr;
+#ifdef VEILFORM_X86
+  static const Cpu cpu = detect_cpu();
+  if (path == kAvx512 && cpu.avx512_vnni) return int4_vnni;
+  if (path != kPortable) return int4_avx2;
+#endif
+  return int4_portable;
+}
 
 CrcFn crc_fn(int path) {
 #ifdef VEILFORM_X86

@@ -3,6 +3,7 @@
 
 #include "crc.hpp"
 #include "ctr.hpp"
+#include "int4.hpp"
 #include "kernels.hpp"
 
 namespace veilform {
@@ -12,6 +13,7 @@ struct Cpu {
   bool avx2 = false;         // AVX2, BMI, BMI2
   bool avx512 = false;       // AVX-512 F, DQ, BW, VL, and all of avx2
   bool avx512_ifma = false;
+  bool avx512_vnni = false;
   bool aes = false;
   bool vaes = false;
 };
@@ -34,5 +36,7 @@ CompareGenerateFn compare_generate_fn(int path);
 CompareEvaluateFn compare_evaluate_fn(int path);
 CtrFn ctr_fn(int path);
 CrcFn crc_fn(int path);
+// Null if the path is not supported here.
+Int4Fn int4_fn(int path);
 
 }  // namespace veilform

@@ -24,6 +24,14 @@ class Method(str, Enum):
     WITHOUT_BOTH = "w/o p,d"
 
 
+class Precision(str, Enum):
+    """Arithmetic of linear layers in training."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
 class Start(str, Enum):
     """What a distilled student starts from."""
 
@@ -89,6 +97,10 @@ def distill(
     ] = 3,
     batch_size: Annotated[int, typer.Option(help="Texts in a step, on each device.", min=1)] = 32,
     seed: Annotated[int, typer.Option(help="Of order and random weights.")] = 1,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of linear layers' products in training; see docs/quantization.md."),
+    ] = Precision.FP32,
     bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic in training.")] = True,
     plan: Annotated[
         Path | None,
@@ -149,7 +161,7 @@ def distill(
         teacher=teacher, out=out, act=act, attention=attention, method=method.value,
         closed_form=start is Start.CLOSED_FORM, max_tokens=max_tokens,
         teacher_epochs=teacher_epochs, pooling=None if pooling == "auto" else pooling,
-        private_embedding=private_embedding,
+        private_embedding=private_embedding, precision=precision.value,
         recipe=base.but(**{name: value for name, value in given.items() if value is not None}),
         settings=Settings(batch_size, seed, bf16, extra={"report_to": report_to}, layout=layout),
     )  # fmt: skip

@@ -17,6 +17,8 @@ from veilform.distill.material import Material
 from veilform.distill.stages import Settings, Stage, run_stage
 from veilform.distill.student import build_model, freeze_embeddings, new_student, student_config
 from veilform.distill.trainer import Weights
+from veilform.quant import Policy
+from veilform.quant.convert import convert, to_float
 
 METHODS = ("full", "w/o d", "w/o p,d")
 RANGES = 0.1
@@ -134,14 +136,18 @@ def make_student(
     closed_form: bool = True,
     private_embedding: bool = False,
     callbacks: tuple[TrainerCallback, ...] = (),
+    policy: Policy | None = None,
 ) -> tuple[PreTrainedModel, dict]:
     """Run a method's stages under ``folder``; returns the student (eval mode) and its figures.
 
-    Stage 1 sees unlabelled texts too; the other stages see what has labels.
+    Stage 1 sees unlabelled texts too; the other stages see what has labels. With a ``policy`` all
+    stages train small integers; the student that is returned has plain float weights again.
     """
     student, began = start(
         teacher, material, act, attention, method, closed_form, private_embedding, settings.seed
     )
+    if policy is not None:
+        convert(student, policy)
     figures: dict = {"act": act, "attention": attention, "method": method, "start": began}
     figures["stages"] = []
     for stage in recipe.stages(method, material.task.metrics[0]):
@@ -151,4 +157,4 @@ def make_student(
         )  # fmt: skip
         figures["stages"].append(result)
     figures["seconds"] = round(sum(stage["seconds"] for stage in figures["stages"]))
-    return student.eval(), figures
+    return to_float(student).eval(), figures

@@ -23,9 +23,11 @@ from veilform.distill.stages import Settings, Stage, run_stage
 from veilform.distill.student import Student, freeze_embeddings, load_model
 from veilform.distill.teacher import align, load_tokenizer, read_config, with_new_head
 from veilform.distill.trainer import Weights
-from veilform.errors import ModelError
+from veilform.errors import InputError, ModelError
 from veilform.models.bert import validate
 from veilform.models.bert.calibrate import calibrate
+from veilform.quant import PRECISIONS, Policy
+from veilform.quant.convert import convert, to_float
 
 CALIBRATION_TEXTS = 3000
 FIGURES = "training.json"
@@ -43,6 +45,8 @@ class Job:
         packed: store int8 words and float16 weights, as ``packed`` does.
         private_embedding: train the embeddings too; they are then the server's secret, and
             looking words up is done under secure computation.
+        precision: of the products of linear layers in training, teacher's and student's: a key of
+            ``quant.PRECISIONS``. What is written are float weights, rounded as training saw them.
     """
 
     teacher: Path
@@ -57,8 +61,23 @@ class Job:
     pooling: str | None = None
     private_embedding: bool = False
     packed: bool = False
+    precision: str = "fp32"
     recipe: Recipe = field(default_factory=Recipe)
     settings: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise InputError(f"no precision {self.precision!r}; choose one of {known}")
+        if self.precision != "fp32" and self.settings.layout is not None:
+            raise InputError(
+                "a parallel plan shards float32 layers: leave out --plan, or use --precision fp32"
+            )
+
+    @property
+    def policy(self) -> Policy:
+        """The precision as the policy of every linear layer."""
+        return Policy.of(PRECISIONS[self.precision])
 
 
 def distil(
@@ -90,7 +109,7 @@ def distil(
         teacher, tuned = fine_tune(job, splits, callbacks)
     student, figures = make_student(
         teacher, material, job.act, job.attention, job.method, job.recipe, job.settings,
-        job.out / "stages", job.closed_form, job.private_embedding, callbacks,
+        job.out / "stages", job.closed_form, job.private_embedding, callbacks, job.policy,
     )  # fmt: skip
     if not is_first_process():
         return figures
@@ -109,6 +128,7 @@ def distil(
         "teacher": {"scores": material.scores(teacher.to(student.device)), "fine_tuning": tuned},
         "student": {"scores": material.scores(written), **figures},
         "recipe": asdict(job.recipe),
+        "precision": job.precision,
         "threads": torch.get_num_threads(),
         "device": str(student.device),
     }
@@ -138,7 +158,9 @@ def fine_tune(
         by=splits.task.metrics[0],
     )  # fmt: skip
     folder = job.out / "stages" / "teacher"
+    convert(model, job.policy)
     result = run_stage(stage, job.settings, model, material, folder, None, callbacks)
+    to_float(model)
     if is_first_process():
         save_model(model, tokenizer, job.max_tokens, job.out / "teacher")
     return model.cpu().eval(), result

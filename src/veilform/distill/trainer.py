@@ -17,6 +17,7 @@ from veilform.distill.anatomy import layers
 from veilform.distill.dataset import BucketSampler, Collator, Encoded
 from veilform.distill.losses import attention_loss, hidden_loss, label_loss, logit_loss
 from veilform.distill.watch import Watch
+from veilform.quant.convert import is_step
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,10 @@ class DistilTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
         data = self.train_dataset if train_dataset is None else train_dataset
         return BucketSampler(data.lengths(), self.args.train_batch_size, self.args.seed)
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """As in the Trainer, less the steps of small integers, which are scales."""
+        return [n for n in super().get_decay_parameter_names(model) if not is_step(n)]
 
     def compute_loss(
         self,
