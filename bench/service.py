@@ -46,6 +46,13 @@ PATIENCE_S = 120.0
 SESSIONS = 2
 
 
+class Plain(NamedTuple):
+    """A text's label by plain floating point, and how far its probability is from a tie's."""
+
+    label: str
+    margin: float
+
+
 class Told(NamedTuple):
     """A client's answer to a text, or the class of the error that it got."""
 
@@ -120,7 +127,7 @@ def rss_mb(pid: int) -> float:
 
 
 def serve(
-    clients: int, texts: list[str], labels: list[str], through_gateway: bool, progress: Progress
+    clients: int, texts: list[str], plain: list[Plain], through_gateway: bool, progress: Progress
 ) -> dict[str, Any]:
     """Has the clients ask for all texts, and says how that went."""
     answers: list[Told] = []
@@ -148,7 +155,7 @@ def serve(
         seconds = time.perf_counter() - started
         for worker in workers:
             worker.join(10)
-    return figures(clients, answers, labels, seconds, memory)
+    return figures(clients, answers, plain, seconds, memory)
 
 
 def begin(
@@ -177,9 +184,10 @@ def received(told: Any, workers: list[Any], count: int) -> Iterator[Told]:
 
 
 def figures(
-    clients: int, answers: list[Told], labels: list[str], seconds: float, memory: dict[str, Any]
+    clients: int, answers: list[Told], plain: list[Plain], seconds: float, memory: dict[str, Any]
 ) -> dict[str, Any]:
     """As the table and the JSON have them."""
+    labels, margins = zip(*plain, strict=True)
     whole = sorted(one.whole_s for one in answers)
     online = sorted(one.online_s for one in answers)
     growth = {
@@ -192,6 +200,7 @@ def figures(
         "asked": len(labels),
         "answered": len(answers),
         "wrong": sum(one.label != labels[one.text] for one in answers),
+        "wrong_margins": [margins[one.text] for one in answers if one.label != labels[one.text]],
         "a_second": len(answers) / seconds,
         "seconds": {f"p{p}": percentile(whole, p) for p in (50, 95, 99)},
         "online_seconds": {f"p{p}": percentile(online, p) for p in (50, 95, 99)},
@@ -206,12 +215,15 @@ def percentile(ordered: list[float], p: int) -> float:
     return ordered[max(0, -(-p * len(ordered) // 100) - 1)]
 
 
-def texts_and_labels(count: int) -> tuple[list[str], list[str]]:
+def texts_and_labels(count: int) -> tuple[list[str], list[Plain]]:
     """Held-out sentences of the shipped student, again and again if they are too few."""
     folder = resolve(DEFAULT_MODEL)
     lines = (folder / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [json.loads(line)["text"] for line in lines[:count]]
-    plain = [str(answer["label"]) for answer in PlainClassifier(folder)(texts)]
+    plain = [
+        Plain(str(answer["label"]), round(float(answer["score"]) - 0.5, 5))
+        for answer in PlainClassifier(folder)(texts)
+    ]
     several = -(-count // len(texts))
     return (texts * several)[:count], (plain * several)[:count]
 
@@ -227,10 +239,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     console = Console(stderr=True)
-    texts, labels = texts_and_labels(options.count)
+    texts, plain = texts_and_labels(options.count)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         rows = [
-            serve(clients, texts, labels, options.gateway, progress) for clients in options.clients
+            serve(clients, texts, plain, options.gateway, progress) for clients in options.clients
         ]
     table = Table("clients", "answered", "wrong", "a second", "p50 s", "p95 s", "p99 s", "memory")
     for row in rows:

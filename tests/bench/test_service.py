@@ -24,13 +24,15 @@ def test_a_percentile_is_the_smallest_that_so_many_are_not_above(
 def test_wrong_and_missing_answers_are_counted() -> None:
     answers = [service.Told(0, "a", 0.1, 0.2), service.Told(1, "StockError", 0.0, 0.4)]
     memory = {"early": {"server": 100.0}, "last": {"server": 103.0}}
-    row = service.figures(2, answers, ["a", "b", "c"], 2.0, memory)
+    plain = [service.Plain(label, 0.01) for label in "abc"]
+    row = service.figures(2, answers, plain, 2.0, memory)
     assert (row["asked"], row["answered"], row["wrong"]) == (3, 2, 1)
     assert row["a_second"] == 1.0
     assert row["memory_growth"]["server"] == pytest.approx(0.03)
 
 
 def test_texts_and_their_labels_in_the_clear() -> None:
-    texts, labels = service.texts_and_labels(3)
-    assert len(set(texts)) == len(labels) == 3
-    assert set(labels) <= {"POSITIVE", "NEGATIVE"}
+    texts, plain = service.texts_and_labels(3)
+    assert len(set(texts)) == len(plain) == 3
+    assert {each.label for each in plain} <= {"POSITIVE", "NEGATIVE"}
+    assert all(0 <= each.margin <= 0.5 for each in plain)
