@@ -5,7 +5,7 @@
 
 Every cell's stage is kept under the folder; the figures of those that are finished are written to
 bench/results/precision.json (precision_imdb.json) after each cell. Called again, it goes on where
-it stopped. The settings are the paper's: batch 32, learning rate 2e-5, 3 epochs, steps at the same
+it stopped; a cell whose figures are among the results is not run again, wherever it was run. The settings are the paper's: batch 32, learning rate 2e-5, 3 epochs, steps at the same
 rate without weight decay.
 """
 
@@ -32,7 +32,6 @@ from veilform.quant import METHODS, Policy
 from veilform.quant.convert import convert, to_float
 
 RESULTS = Path(__file__).parent / "results"
-FIGURES = "figures.json"
 EPOCHS, LR, BATCH = 3, 2e-5, 32
 SEEDS = (0, 1, 2)
 IMDB_TRAIN = 10_000
@@ -78,10 +77,16 @@ def run(folder: Path, method: str, seed: int, splits, longest: int, bar: Bar) ->
     }
 
 
-def collect(data: str, out: Path) -> dict:
+def finished(data: str, results: Path) -> dict[tuple[str, int], dict]:
+    """Figures of the cells that the results hold, by method and seed."""
+    path = results / name_of(data)
+    known = json.loads(path.read_text())["cells"] if path.exists() else []
+    return {(cell["method"], cell["seed"]): cell for cell in known}
+
+
+def collect(data: str, known: dict[tuple[str, int], dict]) -> dict:
     """Figures of the finished cells, and the means of each method."""
-    paths = [folder_of(out, data, method, seed) / FIGURES for method, seed in cells(data)]
-    found = [json.loads(path.read_text()) for path in paths if path.exists()]
+    found = [known[cell] for cell in cells(data) if cell in known]
     means = {}
     for method in dict.fromkeys(cell["method"] for cell in found):
         values = [c["scores"]["test"]["accuracy"] for c in found if c["method"] == method]
@@ -98,17 +103,15 @@ def collect(data: str, out: Path) -> dict:
         "batch": BATCH,
         "max_tokens": reviews.MAX_TOKENS[data],
         "embeddings": "frozen",
-        "cells_left": len(paths) - len(found),
+        "cells_left": len(cells(data)) - len(found),
         "means": means,
         "cells": found,
     }
 
 
-def write(data: str, out: Path, results: Path) -> None:
-    """The figures of all cells that are there."""
-    name = "precision.json" if data == "rotten_tomatoes" else f"precision_{data}.json"
-    command = f"python bench/precision.py --data {data} --out FOLDER"
-    machine.save(results / name, command, collect(data, out))
+def name_of(data: str) -> str:
+    """The file of the figures."""
+    return "precision.json" if data == "rotten_tomatoes" else f"precision_{data}.json"
 
 
 def main() -> None:
@@ -126,16 +129,18 @@ def main() -> None:
     limit = IMDB_TRAIN if options.data == "imdb" else None
     splits = reviews.load(options.data, limit=limit)
     longest = reviews.MAX_TOKENS[options.data]
+    known = finished(options.data, options.results)
     for method, seed in cells(options.data):
-        folder = folder_of(options.out, options.data, method, seed)
-        if (folder / FIGURES).exists():
+        if (method, seed) in known:
             continue
         console.print(f"cell {method} seed {seed}", highlight=False)
+        folder = folder_of(options.out, options.data, method, seed)
         figures = run(folder, method, seed, splits, longest, bar)
-        (folder / FIGURES).write_text(json.dumps(figures, indent=1) + "\n")
         console.print(f"cell {method} seed {seed}: {figures['scores']}", highlight=False)
-        write(options.data, options.out, options.results)
-    write(options.data, options.out, options.results)
+        known[method, seed] = figures
+        command = f"python bench/precision.py --data {options.data} --out FOLDER"
+        path = options.results / name_of(options.data)
+        machine.save(path, command, collect(options.data, known))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def gradients(
         step: the parameter, of either sign.
     """
     v = x / positive(step)
-    below, above = v < LEAST, v > MOST
-    slope = (v.round() - v).masked_fill(below, LEAST).masked_fill(above, MOST)
+    inside = (v >= LEAST) & (v <= MOST)
+    slope = v.round().clamp(LEAST, MOST) - v * inside
     by_step = (slope * upstream).sum() / math.sqrt(MOST * x.numel())
-    return upstream.masked_fill(below | above, 0), by_step * (1 - 2 * (step < 0).to(step.dtype))
+    return upstream * inside, by_step * (1 - 2 * (step < 0).to(step.dtype))
