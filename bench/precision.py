@@ -5,8 +5,9 @@
 
 Every cell's stage is kept under the folder; the figures of those that are finished are written to
 bench/results/precision.json (precision_imdb.json) after each cell. Called again, it goes on where
-it stopped; a cell whose figures are among the results is not run again, wherever it was run. The settings are the paper's: batch 32, learning rate 2e-5, 3 epochs, steps at the same
-rate without weight decay.
+it stopped; a cell whose figures are among the results is not run again, wherever it was run. The
+settings are the paper's: batch 32, learning rate 2e-5, 3 epochs, steps at the same rate without
+weight decay.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Convolution networks and their data: what makes private image models, and measures them."""
