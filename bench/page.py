@@ -16,12 +16,13 @@ from pathlib import Path
 
 from tables.common import Figures
 from tables.planning import planner
+from tables.precision import precision, precision_once
 from tables.quality import breakdown, functions, grid, longer, private, speed
 from tables.service import faults, service
 from tables.speed import growing, growth, instructions, links, models, peers
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("benchmarks", "approximations", "results", "planning")
+NAMES = ("benchmarks", "approximations", "results", "planning", "quantization")
 PAGES = [ROOT / "docs" / f"{name}.md" for name in NAMES]
 RESULTS = ROOT / "bench" / "results"
 MISSING = "Not measured yet."
@@ -49,11 +50,13 @@ TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "planner": ("planner", planner),
     "service": ("service", service),
     "faults": ("faults", faults),
+    "precision": ("precision", precision),
+    "precision-imdb": ("precision_imdb", precision_once),
 }
 NEEDS = {
     "sequence": "sequence", "layers": "layers", "batch": "batch",
     "mixes": "mixes", "lengths": "lengths", "breakdown": "summary",
-    "grid-rotten-tomatoes": "cells", "grid-imdb": "cells",
+    "grid-rotten-tomatoes": "cells", "grid-imdb": "cells", "precision-imdb": "cells",
 }  # fmt: skip
 """What of its results a table needs, where they may be partial."""
 

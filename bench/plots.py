@@ -186,6 +186,27 @@ def curves(results: Figures) -> Any:
     return figure
 
 
+def precision(results: Figures) -> Any:
+    """Held-out accuracy of each method of small integers: every seed, and the mean."""
+    methods = list(results["means"])
+    figure, axes = pyplot.subplots(figsize=(6.4, 0.4 * len(methods) + 1.0), layout="constrained")
+    for at, method in enumerate(methods):
+        cells = [c for c in results["cells"] if c["method"] == method]
+        scores = [100 * c["scores"]["test"]["accuracy"] for c in cells]
+        axes.plot(scores, [at] * len(scores), "o", color=ONLINE, alpha=0.5)
+        axes.plot(sum(scores) / len(scores), at, "|", color=OFFLINE, markersize=16)
+    if "fp32" in methods:
+        least = 100 * results["means"]["fp32"]["test_accuracy"] - 2
+        axes.axvline(least, color=PLAIN, linestyle="--", label="2 points below fp32")
+        axes.legend(frameon=False)
+    axes.set_yticks(range(len(methods)), methods)
+    axes.invert_yaxis()
+    axes.set_xlabel("held-out accuracy, %: each seed, and the mean")
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 DRAWN: dict[str, tuple[str, Callable[[Figures], Any]]] = {
     "growth": ("growth", growth),
     "peers": ("peers", peers),
@@ -195,6 +216,7 @@ DRAWN: dict[str, tuple[str, Callable[[Figures], Any]]] = {
     "breakdown": ("speedup", breakdown),
     "curves_rotten_tomatoes": ("grid_rotten_tomatoes", curves),
     "curves_imdb": ("grid_imdb", curves),
+    "precision": ("precision", precision),
 }
 
 
