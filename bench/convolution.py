@@ -57,9 +57,7 @@ class Layer:
         if way == "direct":
             return kernels.matmul(Patches(3, 1, 1).apply(self.image), self.matrix, self.bits)
         tile = int(way[2])
-        tiles = winograd.transform_inputs(self.image, tile, 1)
-        products = kernels.matmul(tiles, self.stacks[tile], self.bits)
-        return winograd.transform_outputs(products, tile, self.size, self.size)
+        return winograd.convolve(self.image, self.stacks[tile], tile, 1, self.bits)
 
     def check(self) -> None:
         direct = self.run("direct")

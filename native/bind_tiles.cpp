@@ -1,75 +1,66 @@
-// Bindings of Winograd's transforms. As in bindings.cpp, every size is checked again here.
+// The binding of Winograd's convolution. As in bindings.cpp, every size is checked again here.
 #include "bind_tiles.hpp"
 
 #include <nanobind/ndarray.h>
 
 #include "cpu.hpp"
-#include "pool.hpp"
+#include "winograd.hpp"
 
 namespace nb = nanobind;
 
 namespace veilform {
 namespace {
 
-// (N, H, W, C), and (T, N, tiles down, tiles across, C).
 using Image = nb::ndarray<const u64, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using ImageOut = nb::ndarray<u64, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
-using Tiles = nb::ndarray<const u64, nb::ndim<5>, nb::c_contig, nb::device::cpu>;
-using TilesOut = nb::ndarray<u64, nb::ndim<5>, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<const u8, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// Below this many words a second thread does not pay.
-constexpr std::size_t kGrain = std::size_t{1} << 15;
+void require(bool fits, const char* what) {
+  if (!fits) throw nb::value_error(what);
+}
 
-template <class I, class T>
-Tiling sizes(const I& image, const T& tiles, unsigned tile) {
-  const std::size_t size = tile + 2;
-  const bool fits = (tile == 2 || tile == 4) && tiles.shape(0) == size * size &&
-                    tiles.shape(1) == image.shape(0) && tiles.shape(4) == image.shape(3);
-  if (!fits) throw nb::value_error("images and tiles do not fit together");
+template <class I>
+Tiling sizes(const I& image, unsigned tile, unsigned bits) {
   Tiling g{};
-  g.tile = tile;
+  g.tile = tile, g.mask = ~u64{0} >> (64 - bits);
   g.images = image.shape(0), g.height = image.shape(1), g.width = image.shape(2);
-  g.channels = image.shape(3), g.down = tiles.shape(2), g.across = tiles.shape(3);
+  g.channels = image.shape(3);
   return g;
 }
 
-template <class Function>
-void share_out(std::size_t threads, const Tiling& g, const Function& function) {
-  const std::size_t rows = g.images * g.down;
-  const std::size_t words = rows * g.across * g.channels * (g.tile + 2) * (g.tile + 2);
-  const std::size_t useful = words / kGrain + 1;
+void winograd(int path, std::size_t threads, ImageOut out, Image image, Bytes kernels,
+              std::size_t stride, unsigned width, unsigned tile, std::size_t padding,
+              unsigned bits, bool accumulate) {
+  const Ops* kernel = ops(path);
+  require(kernel != nullptr, "there is no such kernel path");
+  require((tile == 2 || tile == 4) && padding <= 2, "there is no such transform");
+  require(bits >= 1 && bits <= 64, "a ring has 1 to 64 bits");
+  require((width >= 1 && width <= 4) || width == 8, "a weight takes 1, 2, 3, 4 or 8 bytes");
+  Convolution c{};
+  c.from = sizes(image, tile, bits), c.to = sizes(out, tile, bits);
+  require(c.from.channels > 0, "images have no channels");
+  const bool fits = image.shape(0) == out.shape(0) && image.shape(1) + 2 * padding >= 3 &&
+                    image.shape(2) + 2 * padding >= 3 &&
+                    image.shape(1) + 2 * padding == out.shape(1) + 2 &&
+                    image.shape(2) + 2 * padding == out.shape(2) + 2;
+  require(fits, "images and results do not fit together");
+  c.from.padding = padding;
+  c.to.accumulate = accumulate;
+  c.from.down = c.to.down = (out.shape(1) + tile - 1) / tile;
+  c.from.across = c.to.across = (out.shape(2) + tile - 1) / tile;
+  c.from.image = image.data(), c.to.image_out = out.data();
+  c.kernels = kernels.data(), c.stride = stride, c.width = width, c.bits = bits;
+  const std::size_t panels = (c.to.channels + kernel->nr - 1) / kernel->nr;
+  const std::size_t each = panels * kernel->nr * (c.from.channels + c.from.channels % 2) * width;
+  const std::size_t products = (tile + 2) * (tile + 2);
+  require(stride >= each && kernels.shape(0) >= (products - 1) * stride + each,
+          "kernels do not fit the channels");
   nb::gil_scoped_release unlocked;
-  parallel_for(rows, threads < useful ? threads : useful,
-               [&](std::size_t row) { function(g, row, row + 1); });
-}
-
-const Ops& ops_of(int path) {
-  const Ops* found = ops(path);
-  if (found == nullptr) throw nb::value_error("there is no such kernel path");
-  return *found;
-}
-
-void tile_inputs(int path, std::size_t threads, TilesOut out, Image image, unsigned tile,
-                 std::size_t padding) {
-  if (padding > 2) throw nb::value_error("the padding is larger than the kernel");
-  Tiling g = sizes(image, out, tile);
-  g.image = image.data(), g.tiles_out = out.data(), g.padding = padding;
-  share_out(threads, g, ops_of(path).tile_inputs);
-}
-
-void tile_outputs(int path, std::size_t threads, ImageOut out, Tiles tiles, unsigned tile) {
-  Tiling g = sizes(out, tiles, tile);
-  if (g.down * tile < g.height || g.across * tile < g.width)
-    throw nb::value_error("images and tiles do not fit together");
-  g.tiles = tiles.data(), g.image_out = out.data();
-  share_out(threads, g, ops_of(path).tile_outputs);
+  run_winograd(path, threads, c);
 }
 
 }  // namespace
 
-void bind_tiles(nb::module_& m) {
-  m.def("tile_inputs", &tile_inputs);
-  m.def("tile_outputs", &tile_outputs);
-}
+void bind_tiles(nb::module_& m) { m.def("winograd", &winograd); }
 
 }  // namespace veilform

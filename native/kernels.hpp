@@ -69,8 +69,8 @@ struct GemmTask {
   u64 mask;          // of the result's words: 2^bits - 1
 };
 
-// Images (N, H, W, C) and their tiles (T, N, down, across, C), for transforms one way or the other:
-// see tiles.hpp.
+// Images (N, H, W, C) and tiles (T, some rows of tiles of all N down, across, C), for Winograd's
+// transforms one way or the other: see tiles.hpp.
 struct Tiling {
   const u64* image;
   u64* tiles_out;
@@ -78,6 +78,8 @@ struct Tiling {
   u64* image_out;
   std::size_t images, height, width, channels, padding, down, across;
   unsigned tile;  // 2 or 4, the outputs of a tile each way
+  u64 mask;       // of the words of image_out: 2^bits - 1
+  bool accumulate;  // add to what image_out holds
 };
 
 using GemmFn = void (*)(const GemmTask&, u64* scratch);
@@ -108,7 +110,7 @@ struct Ops {
   // onto += (a cos + b sin) cos[i] + (a sin - b cos) sin[i], for |a|, |b| <= 2^30.
   void (*harmonic)(u64* onto, const Angles& at, u64 a, u64 b, const u64* cos, const u64* sin,
                    std::size_t first, std::size_t end);
-  // Rows of tiles first .. end of N down.
+  // Rows of tiles first .. end of N down; the tiles hold these rows alone.
   void (*tile_inputs)(const Tiling&, std::size_t first, std::size_t end);
   void (*tile_outputs)(const Tiling&, std::size_t first, std::size_t end);
 };

@@ -1,6 +1,6 @@
 // Winograd's transforms of tiles, F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3), modulo 2^64: see
 // veilform/winograd.py, whose matrices these are. Include in one translation unit per instruction
-// set. Sixteen channels of a tile are worked on at a time, in the first cache.
+// set. Eight channels of a tile are worked on at a time, in registers.
 #pragma once
 
 #include <cstring>
@@ -26,15 +26,15 @@ struct F43 {
       {1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}};
 };
 
-constexpr std::size_t kTogether = 16;  // channels
-
-using Lanes = u64[kTogether];
+// Eight channels: a vector of AVX-512, two of AVX2.
+typedef u64 Lanes __attribute__((vector_size(64)));
+constexpr std::size_t kTogether = sizeof(Lanes) / sizeof(u64);
 
 // C x, by shifts: few instruction sets multiply 64-bit words.
 template <int C>
-u64 times(u64 x) {
-  if constexpr (C < 0) return 0 - times<-C>(x);
-  else if constexpr (C == 0) return 0;
+Lanes times(Lanes x) {
+  if constexpr (C < 0) return -times<-C>(x);
+  else if constexpr (C == 0) return Lanes{};
   else if constexpr (C % 2) return C == 1 ? x : x + times<C - 1>(x);
   else return times<C / 2>(x) << 1;
 }
@@ -45,17 +45,16 @@ constexpr int entry() {
   else return F::kOut[I][K];
 }
 
-// y[I] = the sum over K of the matrix's entries times x[K], words `step` lanes apart.
+// The sum over K of the matrix's row I times x[K], words `step` lanes apart.
 template <class F, bool kInputs, std::size_t I, std::size_t... K>
-void row(const Lanes* x, std::size_t step, u64* y, std::index_sequence<K...>) {
-  for (std::size_t b = 0; b < kTogether; ++b)
-    y[b] = (u64{0} + ... + times<entry<F, kInputs, I, K>()>(x[K * step][b]));
+Lanes row(const Lanes* x, std::size_t step, std::index_sequence<K...>) {
+  return (Lanes{} + ... + times<entry<F, kInputs, I, K>()>(x[K * step]));
 }
 
 template <class F, bool kInputs, std::size_t... I>
 void rows(const Lanes* x, std::size_t step, Lanes* y, std::size_t y_step,
           std::index_sequence<I...>) {
-  (row<F, kInputs, I>(x, step, y[I * y_step], std::make_index_sequence<F::kSize>()), ...);
+  ((y[I * y_step] = row<F, kInputs, I>(x, step, std::make_index_sequence<F::kSize>())), ...);
 }
 
 // M d M^T for a block of lanes: down, then across. M has R rows.
@@ -68,60 +67,77 @@ void both_ways(const Lanes (&d)[F::kSize][F::kSize], Lanes (&out)[R][R]) {
   for (std::size_t i = 0; i < R; ++i) rows<F, kInputs>(half[i], 1, out[i], 1, all);
 }
 
-// Row `at` of tiles, of all images' rows of tiles.
+// `live` words; a vector, if all of them are.
+inline Lanes load(const u64* from, std::size_t live) {
+  Lanes x{};
+  if (live == kTogether) std::memcpy(&x, from, sizeof x);
+  else std::memcpy(&x, from, live * sizeof(u64));
+  return x;
+}
+
+inline void store(u64* to, const Lanes& x, std::size_t live) {
+  if (live == kTogether) std::memcpy(to, &x, sizeof x);
+  else std::memcpy(to, &x, live * sizeof(u64));
+}
+
+// Row `at` of tiles, of all images' rows of tiles, to planes that begin with row `first`.
 template <class F>
-void inputs_of(const Tiling& g, std::size_t at) {
+void inputs_of(const Tiling& g, std::size_t at, std::size_t first, std::size_t plane) {
   const std::size_t image = at / g.down, top = at % g.down * F::kTile;
-  const std::size_t plane = g.images * g.down * g.across * g.channels;
+  const u64* const pixels = g.image + image * g.height * g.width * g.channels;
   for (std::size_t tile = 0; tile < g.across; ++tile)
     for (std::size_t c = 0; c < g.channels; c += kTogether) {
       const std::size_t live = g.channels - c < kTogether ? g.channels - c : kTogether;
-      Lanes d[F::kSize][F::kSize] = {}, out[F::kSize][F::kSize];
+      Lanes d[F::kSize][F::kSize], out[F::kSize][F::kSize];
       for (std::size_t i = 0; i < F::kSize; ++i)
         for (std::size_t j = 0; j < F::kSize; ++j) {
           // Before the first row or column, these wrap round and are larger than any.
           const std::size_t y = top + i - g.padding, x = tile * F::kTile + j - g.padding;
-          if (y < g.height && x < g.width)
-            std::memcpy(d[i][j], g.image + ((image * g.height + y) * g.width + x) * g.channels + c,
-                        live * sizeof(u64));
+          d[i][j] = y < g.height && x < g.width
+                        ? load(pixels + (y * g.width + x) * g.channels + c, live)
+                        : Lanes{};
         }
       both_ways<F, true, F::kSize>(d, out);
-      u64* to = g.tiles_out + (at * g.across + tile) * g.channels + c;
+      u64* to = g.tiles_out + ((at - first) * g.across + tile) * g.channels + c;
       for (std::size_t i = 0; i < F::kSize; ++i)
-        for (std::size_t j = 0; j < F::kSize; ++j, to += plane)
-          std::memcpy(to, out[i][j], live * sizeof(u64));
+        for (std::size_t j = 0; j < F::kSize; ++j, to += plane) store(to, out[i][j], live);
     }
 }
 
+// The same way back, under a mask, and onto what is there if the tiling says so.
 template <class F>
-void outputs_of(const Tiling& g, std::size_t at) {
+void outputs_of(const Tiling& g, std::size_t at, std::size_t first, std::size_t plane) {
   const std::size_t image = at / g.down, top = at % g.down * F::kTile;
-  const std::size_t plane = g.images * g.down * g.across * g.channels;
+  u64* const pixels = g.image_out + image * g.height * g.width * g.channels;
   for (std::size_t tile = 0; tile < g.across; ++tile)
     for (std::size_t c = 0; c < g.channels; c += kTogether) {
       const std::size_t live = g.channels - c < kTogether ? g.channels - c : kTogether;
-      Lanes d[F::kSize][F::kSize] = {}, out[F::kTile][F::kTile];
-      const u64* from = g.tiles + (at * g.across + tile) * g.channels + c;
+      Lanes d[F::kSize][F::kSize], out[F::kTile][F::kTile];
+      const u64* from = g.tiles + ((at - first) * g.across + tile) * g.channels + c;
       for (std::size_t i = 0; i < F::kSize; ++i)
-        for (std::size_t j = 0; j < F::kSize; ++j, from += plane)
-          std::memcpy(d[i][j], from, live * sizeof(u64));
+        for (std::size_t j = 0; j < F::kSize; ++j, from += plane) d[i][j] = load(from, live);
       both_ways<F, false, F::kTile>(d, out);
       for (std::size_t i = 0; i < F::kTile; ++i)
         for (std::size_t j = 0; j < F::kTile; ++j) {
           const std::size_t y = top + i, x = tile * F::kTile + j;
-          if (y < g.height && x < g.width)
-            std::memcpy(g.image_out + ((image * g.height + y) * g.width + x) * g.channels + c,
-                        out[i][j], live * sizeof(u64));
+          if (y >= g.height || x >= g.width) continue;
+          u64* const pixel = pixels + (y * g.width + x) * g.channels + c;
+          if (g.accumulate) out[i][j] += load(pixel, live);
+          store(pixel, out[i][j] & g.mask, live);
         }
     }
 }
 
 void tile_inputs(const Tiling& g, std::size_t first, std::size_t end) {
-  for (; first < end; ++first) g.tile == 2 ? inputs_of<F23>(g, first) : inputs_of<F43>(g, first);
+  const std::size_t plane = (end - first) * g.across * g.channels;
+  for (std::size_t at = first; at < end; ++at)
+    g.tile == 2 ? inputs_of<F23>(g, at, first, plane) : inputs_of<F43>(g, at, first, plane);
 }
 
 void tile_outputs(const Tiling& g, std::size_t first, std::size_t end) {
-  for (; first < end; ++first) g.tile == 2 ? outputs_of<F23>(g, first) : outputs_of<F43>(g, first);
+  const std::size_t plane = (end - first) * g.across * g.channels;
+  for (std::size_t at = first; at < end; ++at)
+    g.tile == 2 ? outputs_of<F23>(g, at, first, plane) : outputs_of<F43>(g, at, first, plane);
 }
 
 }  // namespace

@@ -218,43 +218,6 @@ class Joined(_Image, frozen=True, tag="joined"):
         return (*lead, count * channels)
 
 
-class Tiles(_Image, frozen=True, tag="tiles"):
-    """Winograd's transform of an image's tiles: (T, ..., tiles down, tiles across, C)."""
-
-    tile: int
-    padding: int
-
-    def _view(self, x: Words) -> Words:
-        return winograd.transform_inputs(x, self.tile, self.padding)
-
-    def _shape(self, shape: Shape) -> Shape:
-        *lead, height, width, channels = shape
-        down, across = (winograd.tiles_along(n, self.padding, self.tile) for n in (height, width))
-        if down < 1 or across < 1:
-            raise ValueError(f"no window of 3 pixels fits {height} x {width} and the padding")
-        return (winograd.TRANSFORMS[self.tile].size ** 2, *lead, down, across, channels)
-
-
-class Untiled(_Image, frozen=True, tag="untiled"):
-    """Winograd's transform of products of tiles to the image: (..., height, width, K)."""
-
-    tile: int
-    height: int
-    width: int
-
-    def _view(self, x: Words) -> Words:
-        return winograd.transform_outputs(x, self.tile, self.height, self.width)
-
-    def _shape(self, shape: Shape) -> Shape:
-        products, *lead, down, across, channels = shape
-        fit = all(
-            0 < n <= tiles * self.tile for n, tiles in ((self.height, down), (self.width, across))
-        )
-        if products != winograd.TRANSFORMS[self.tile].size ** 2 or not fit:
-            raise ValueError(f"{shape} are no products of tiles of this image")
-        return (*lead, self.height, self.width, channels)
-
-
 AnyView = (
     Columns
     | Heads
@@ -268,8 +231,6 @@ AnyView = (
     | Pixels
     | Groups
     | Joined
-    | Tiles
-    | Untiled
 )
 
 
@@ -288,3 +249,33 @@ class MaskRef(msgspec.Struct, frozen=True):
         for view in self.views:
             mask = view.apply(mask)
         return mask
+
+
+class Tiled(msgspec.Struct, frozen=True):
+    """A bilinear map of images (..., H, W, C) and kernels (T, C, K): Winograd's convolution.
+
+    Attributes:
+        tile: m of F(m x m, 3 x 3).
+        padding: of the images, on each side.
+    """
+
+    tile: int
+    padding: int
+
+    def inner(self, images: Shape) -> Shape:
+        """The shape of the images' transformed tiles: (T, ..., tiles down, tiles across, C).
+
+        Raises:
+            ValueError: no window fits the images.
+        """
+        *lead, height, width, channels = images
+        down, across = (winograd.tiles_along(n, self.padding, self.tile) for n in (height, width))
+        if down < 1 or across < 1:
+            raise ValueError(f"no window of 3 pixels fits {height} x {width} and the padding")
+        return (winograd.TRANSFORMS[self.tile].size ** 2, *lead, down, across, channels)
+
+    def outer(self, images: Shape, outputs: int) -> Shape:
+        """The shape of the result: (..., H', W', K)."""
+        *lead, height, width, _ = images
+        grown = 2 * self.padding - winograd.KERNEL + 1
+        return (*lead, height + grown, width + grown, outputs)

@@ -101,6 +101,33 @@ def transform_kernels(weights: Words, tile: int) -> Words:
     return out if how.odd == 1 else out * inverse
 
 
+def convolve(
+    x: Words,
+    stack: kernels.PackedStack,
+    tile: int,
+    padding: int,
+    bits: int,
+    onto: Words | None = None,
+) -> Words:
+    """2^shift times the convolution of (L..., H, W, C), mod 2^bits: (L..., H', W', K).
+
+    Args:
+        stack: what ``transform_kernels`` made of the kernels, packed.
+        onto: an array that it is added to, in place; then that is what is returned.
+    """
+    *lead, height, width, channels = x.shape
+    after = tuple(n + 2 * padding - KERNEL + 1 for n in (height, width))
+    shape = (*lead, *after, stack.shape[2])
+    images = x.reshape(-1, height, width, channels)
+    into = None if onto is None else onto.reshape(len(images), *shape[-3:])
+    compiled = kernels.winograd(images, stack, tile, padding, bits, into)
+    if compiled is not None:
+        return compiled.reshape(shape) if onto is None else onto
+    products = kernels.matmul(transform_inputs(x, tile, padding), stack, bits)
+    out = transform_outputs(products, tile, *after)
+    return kernels.mix(out, onto, bits=bits)
+
+
 def transform_inputs(x: Words, tile: int, padding: int) -> Words:
     """(L..., H, W, C) to (T, L..., tiles down, tiles across, C): B^T d B of every tile d.
 
@@ -111,9 +138,6 @@ def transform_inputs(x: Words, tile: int, padding: int) -> Words:
     down, across = (tiles_along(n, padding, tile) for n in (height, width))
     images = x.reshape(-1, height, width, channels)
     shape = (how.size**2, *lead, down, across, channels)
-    compiled = kernels.tile_inputs(images, tile, padding, down, across)
-    if compiled is not None:
-        return compiled.reshape(shape)
     padded = np.zeros((len(images), down * tile + 2, across * tile + 2, channels), np.uint64)
     padded[:, padding : padding + height, padding : padding + width] = images
     size = how.size
@@ -132,9 +156,6 @@ def transform_outputs(products: Words, tile: int, height: int, width: int) -> Wo
     how = TRANSFORMS[tile]
     *lead, down, across, channels = products.shape[1:]
     flat = products.reshape(how.size**2, -1, down, across, channels)
-    compiled = kernels.tile_outputs(flat, tile, height, width)
-    if compiled is not None:
-        return compiled.reshape(*lead, height, width, channels)
     parts = flat.reshape(how.size, how.size, -1, down, across, channels)
     out = np.empty((parts.shape[2], down, tile, across, tile, channels), np.uint64)
     for some, first, last in _bands(len(out), down, how.size * tile * across * channels):

@@ -23,7 +23,7 @@ from veilform.correlation.check import check_dealable
 from veilform.correlation.manifest import Manifest
 from veilform.drive.trace import trace
 from veilform.errors import ModelError, ProtocolError
-from veilform.masks import Columns, MaskRef, Patches, Pixels, Tiles
+from veilform.masks import Columns, MaskRef, Patches, Pixels, Tiled
 from veilform.models.vision.config import MobileNetV2, read, resnet18
 from veilform.models.vision.network import Branch, Network, Step
 from veilform.models.vision.plain import PlainNetwork, calibrate
@@ -117,12 +117,17 @@ def test_a_large_network_can_be_dealt() -> None:
 def test_windows_beyond_reason_are_refused() -> None:
     """Views that grow a mask count as work and as memory, and have a largest window."""
     x = specs.Preshare("x", (1, 512, 512, 64), 40)
-    for view in (Patches(17, 1, 0), Patches(3, 0, 1), Patches(3, 1, 3), Tiles(2, 3), Tiles(3, 0)):
+    for view in (Patches(17, 1, 0), Patches(3, 0, 1), Patches(3, 1, 3)):
         seen = MaskRef("x", (view,))
         with pytest.raises(ProtocolError, match="does not fit together"):
             check_dealable(
                 Manifest("", "", 1, 1, (x, specs.Open("o", (1,), 8, 8, (SERVER,), seen)), (), ())
             )
+    for by in (Tiled(2, 3), Tiled(3, 0), Tiled(2, -1)):
+        term = specs.Term(MaskRef("x"), x.shape, "w", (16, 64, 1), by=by)
+        linear = specs.Linear("z", (1, 512, 512, 1), 40, (term,))
+        with pytest.raises(ProtocolError, match="does not fit together"):
+            check_dealable(Manifest("", "", 1, 1, (x, linear), (), ()))
     wide = MaskRef(
         "x", (Patches(16, 1, 0), Patches(16, 1, 0), Patches(16, 1, 0), Pixels(), Columns(0, 1))
     )

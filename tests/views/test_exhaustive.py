@@ -585,7 +585,7 @@ def test_a_convolution_hides_image_and_kernel(kind: str) -> None:
         x = Preshared(whole.reshape(1, *shape), MaskRef("x"), ring)
         wanted = np.uint64(0)
         for product in conv.products(x, "w", held.__getitem__, tile):
-            term = Party(SERVER).apply(product.x.share, product.weight, ring)
+            term = Party(SERVER).apply(product.x.share, product.weight, ring, product.by)
             for view in product.then:
                 term = view.apply(term)
             wanted = wanted + term

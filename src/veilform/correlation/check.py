@@ -33,7 +33,7 @@ from veilform.correlation.specs import (
 )
 from veilform.errors import ProtocolError
 from veilform.kernels import MOST_ORDER, MOST_PERIOD_BITS, MOST_TREE_BITS
-from veilform.masks import AnyView, Drop, Heads, MaskRef, Patches, SumPool, Tap, Tiles
+from veilform.masks import AnyView, Drop, Heads, MaskRef, Patches, SumPool, Tap
 from veilform.ring import WORD
 from veilform.roles import CLIENT, SERVER
 from veilform.shapes import Abstract
@@ -151,17 +151,14 @@ def _sane(view: AnyView) -> bool:
     if isinstance(view, (Patches, Tap, SumPool)):
         fits = 0 < view.size <= MOST_WINDOW and 0 < view.stride <= MOST_WINDOW
         return fits and 0 <= view.padding < view.size
-    if isinstance(view, Tiles):
-        return 0 <= view.padding < KERNEL
     return True
 
 
 def _seen(term: Term) -> Shape | None:
     """The shape of a term as it is added up."""
-    product = _times(term.shape, term.weight_shape)
-    if product is None or not _small(term.then):
+    if not _multiplies(term) or not _small(term.then):
         return None
-    return term.seen(Abstract(product)).shape
+    return term.seen(Abstract(term.product)).shape
 
 
 def _grown(spec: AnySpec, masks: MaskTable[Abstract]) -> int:
@@ -176,22 +173,25 @@ def _all_sizes(spec: AnySpec, masks: MaskTable[Abstract]) -> list[list[int]]:
 
 
 def _made(term: Term) -> int:
-    """Words of a term's product and of what its views make of it; 0 without views."""
-    x = Abstract((*term.shape[:-1], term.weight_shape[-1]))
-    made = x.size if term.then else 0
+    """Words of a term's tiles, its products, and what its views make of them; 0 without either."""
+    x = Abstract(term.product)
+    tiles = (*term.inner[:-1], term.inner[-1] + term.weight_shape[-1])
+    made = (math.prod(tiles) if term.by else 0) + (x.size if term.then else 0)
     for view in term.then:
         x = view.apply(x)
         made += x.size
     return made
 
 
-def _times(shape: Shape, weight: Shape) -> Shape | None:
-    """Of rows times a matrix, or one matrix for each of the first axis, or times a vector."""
+def _multiplies(term: Term) -> bool:
+    """Rows fit a matrix, or one for each of the first axis, or a vector; images fit kernels."""
+    weight = term.weight_shape
+    if term.by and not (len(weight) == 3 <= len(term.shape) and 0 <= term.by.padding < KERNEL):
+        return False
+    shape = term.inner
     if not 1 <= len(weight) <= 3 or shape[-1] != weight[-2:][0]:
-        return None
-    if len(weight) == 3 and (len(shape) < 3 or shape[0] != weight[0]):
-        return None
-    return (*shape[:-1], weight[-1])
+        return False
+    return len(weight) < 3 or (len(shape) >= 3 and shape[0] == weight[0])
 
 
 def _work(spec: AnySpec, masks: MaskTable[Abstract]) -> int:
@@ -210,7 +210,7 @@ def _sizes(ref: MaskRef, masks: MaskTable[Abstract]) -> list[int]:
 
 def _own_work(spec: AnySpec) -> int:
     if isinstance(spec, Linear):
-        work = sum(math.prod(term.shape) * term.weight_shape[-1] for term in spec.terms)
+        work = sum(math.prod(term.inner) * term.weight_shape[-1] for term in spec.terms)
         return work + _VIEW_WORK * sum(_made(term) for term in spec.terms)
     if isinstance(spec, MatMul):
         return spec.inner * math.prod(spec.shape)

@@ -7,10 +7,10 @@ from typing import Generic
 
 import numpy as np
 
-from veilform import kernels
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.material import expand_field, pack_field
 from veilform.correlation.specs import AnySpec, Linear, Preshare
+from veilform.correlation.weights import times
 from veilform.masks import ArrayT, MaskRef
 from veilform.ring import Words
 from veilform.roles import CLIENT
@@ -69,12 +69,10 @@ def product_of_masks(spec: Linear, masks: MaskTable[Words], weights: Mapping[str
     total = np.zeros(spec.shape, np.uint64)
     for term in spec.terms:
         r, weight = masks.get(term.mask), weights[term.weight]
-        if len(term.weight_shape) == 1:
-            total += term.seen(r * weight)  # type: ignore[operator]
-        elif term.then:
-            total += term.seen(kernels.matmul(r, weight, spec.bits))  # type: ignore[arg-type]
+        if term.then:
+            total += term.seen(times(r, weight, spec.bits, term.by))
         else:
-            kernels.matmul(r, weight, spec.bits, total, accumulate=True)  # type: ignore[arg-type]
+            times(r, weight, spec.bits, term.by, total)
     return total
 
 

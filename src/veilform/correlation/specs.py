@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from veilform.kernels import compare_levels
-from veilform.masks import AnyView, ArrayT, MaskRef
+from veilform.masks import AnyView, ArrayT, MaskRef, Tiled
 from veilform.roles import CLIENT, SERVER, Role
 
 Shape = tuple[int, ...]
@@ -81,7 +81,9 @@ class Preshare(Spec, frozen=True, tag="preshare"):
 class Term(msgspec.Struct, frozen=True, omit_defaults=True):
     """One product r W of a linear layer: the input's mask, and a weight by name and shape.
 
-    ``then`` are views that the product is seen through.
+    A weight of one axis multiplies elementwise, of two as a matrix, of three as a matrix for each
+    of the input's first axis, or, ``by`` Winograd's transforms, as an image's kernels. ``then`` are
+    views that the product is seen through.
     """
 
     mask: MaskRef
@@ -89,6 +91,23 @@ class Term(msgspec.Struct, frozen=True, omit_defaults=True):
     weight: str
     weight_shape: Shape
     then: tuple[AnyView, ...] = ()
+    by: Tiled | None = None
+
+    @property
+    def inner(self) -> Shape:
+        """The shape of what is multiplied by the weight."""
+        return self.by.inner(self.shape) if self.by else self.shape
+
+    @property
+    def product(self) -> Shape:
+        """The shape of the product."""
+        outputs = self.weight_shape[-1]
+        return self.by.outer(self.shape, outputs) if self.by else (*self.shape[:-1], outputs)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of matrices; a vector's products are not counted."""
+        return math.prod(self.inner) * self.weight_shape[-1] if len(self.weight_shape) > 1 else 0
 
     def seen(self, product: ArrayT) -> ArrayT:
         """The product, as it is added up."""

@@ -11,9 +11,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from veilform import kernels, prg
+from veilform import kernels, prg, winograd
+from veilform.masks import Tiled
 from veilform.ring import Words
 
 Shapes = dict[str, tuple[int, ...]]
@@ -75,6 +77,22 @@ def packed_one(weight: npt.NDArray[Any]) -> Any:
     if weight.ndim == 1:
         return weight
     return kernels.pack(weight) if weight.ndim == 2 else kernels.pack_stack(weight)
+
+
+def times(x: Words, weight: Any, bits: int, by: Tiled | None, onto: Words | None = None) -> Words:
+    """X times a weight as `packed_one` made it, mod 2^bits: see ``specs.Term``.
+
+    Args:
+        onto: an array that the product is added to, in place; then it is what is returned.
+    """
+    if by is not None:
+        return winograd.convolve(x, weight, by.tile, by.padding, bits, onto)
+    if not isinstance(weight, np.ndarray) or weight.ndim > 1:
+        return kernels.matmul(x, weight, bits, onto, accumulate=onto is not None)
+    if onto is None:
+        return x * weight
+    onto += x * weight
+    return onto
 
 
 def dealer_bytes(shapes: Shapes) -> int:

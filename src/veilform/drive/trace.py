@@ -14,6 +14,7 @@ from typing import Any
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.specs import AnySpec, Linear, MatMul
 from veilform.drive.alternate import alternate
+from veilform.masks import Tiled
 from veilform.protocol.cost import Cost, Entry
 from veilform.protocol.effects import Protocol, Transfer
 from veilform.protocol.party import Party
@@ -39,8 +40,11 @@ class ShapeParty(Party):
     def _matmul(self, a: Array, b: Any, bits: int, onto: Array | None) -> Array:
         return Abstract((*a.shape[:-1], b.shape[-1]))
 
-    def apply(self, x: Array, weight: Weight, bits: int, onto: Array | None = None) -> Array:
-        return self.matmul(x, weight, bits) if len(weight.shape) > 1 else x
+    def _times(
+        self, x: Array, weight: Weight, bits: int, by: Tiled | None, onto: Array | None
+    ) -> Array:
+        outputs = weight.shape[-1]
+        return Abstract(by.outer(x.shape, outputs) if by else (*x.shape[:-1], outputs))
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         return Abstract(shape)
@@ -192,5 +196,4 @@ def _joined(client: Entry, server: Entry) -> Entry:
 
 
 def _linear_work(spec: Linear) -> int:
-    matrices = [term for term in spec.terms if len(term.weight_shape) > 1]
-    return sum(math.prod(term.shape) * term.weight_shape[-1] for term in matrices)
+    return sum(term.multiply_adds for term in spec.terms)

@@ -47,7 +47,7 @@ from veilform.kernels._harmonics import (
     phasor,
 )
 from veilform.kernels._matmul import PackedMatrix, PackedStack, matmul, pack, pack_stack
-from veilform.kernels._tiles import tile_inputs, tile_outputs
+from veilform.kernels._tiles import winograd
 
 __all__ = [
     "MOST_COEFFICIENT",
@@ -80,9 +80,8 @@ __all__ = [
     "phasor",
     "set_threads",
     "threads",
-    "tile_inputs",
-    "tile_outputs",
     "use",
+    "winograd",
 ]
 
 

@@ -49,29 +49,46 @@ class PackedStack:
     Attributes: ``shape``; ``matrices``; ``nbytes``, the memory that they take.
     """
 
-    __slots__ = ("matrices", "shape")
+    __slots__ = ("_data", "matrices", "shape")
 
-    def __init__(self, matrices: tuple[PackedMatrix, ...], shape: tuple[int, ...]) -> None:
-        self.matrices, self.shape = matrices, shape
+    def __init__(
+        self, data: npt.NDArray[Any], matrices: tuple[PackedMatrix, ...], shape: tuple[int, ...]
+    ) -> None:
+        self._data, self.matrices, self.shape = data, matrices, shape
 
     @property
     def nbytes(self) -> int:
         """The memory that the packed matrices take."""
-        return sum(matrix.nbytes for matrix in self.matrices)
+        return int(self._data.nbytes)
 
     def __repr__(self) -> str:
         return f"PackedStack(shape={self.shape})"
 
 
 def pack_stack(b: npt.NDArray[Any], bits: int = 64) -> PackedStack:
-    """`pack` for each of several matrices (T, k, n), T > 0.
+    """`pack` for each of several matrices (T, k, n), T > 0, one behind the other.
 
     Raises:
         ValueError: as `pack`, or b has not three axes.
     """
+    _check.modulus(bits)
+    b = _check.weights("b", b)
     if b.ndim != 3 or not len(b):
         raise ValueError(f"pack_stack takes matrices (T, k, n), not shape {b.shape}")
-    return PackedStack(tuple(pack(matrix, bits) for matrix in b), b.shape)
+    width = 8 if b.dtype == np.uint64 else _width(b)
+    at, (count, *shape) = selected(), b.shape
+    if at.native is None:
+        data = _kept(b, width)
+        parts = list(data)
+    else:
+        each = at.native.packed_bytes(at.code, *shape, width)
+        stride = -(-each // _ALIGNMENT) * _ALIGNMENT
+        data = _aligned(count * stride)
+        parts = [data[i * stride : i * stride + each] for i in range(count)]
+        for matrix, part in zip(b, parts, strict=True):
+            at.native.pack(at.code, matrix.astype(np.uint64, copy=False), width, part)
+    made = (PackedMatrix(part, at.path, (shape[0], shape[1]), width, bits) for part in parts)
+    return PackedStack(data, tuple(made), b.shape)
 
 
 def pack(b: npt.NDArray[Any], bits: int = 64) -> PackedMatrix:
@@ -95,11 +112,15 @@ def pack(b: npt.NDArray[Any], bits: int = 64) -> PackedMatrix:
     width = 8 if b.dtype == np.uint64 else _width(b)
     at = selected()
     if at.native is None:
-        kept = b.copy() if width == 8 else b.astype(np.int16 if width < 3 else np.int32)
-        return PackedMatrix(kept, at.path, b.shape, width, bits)
+        return PackedMatrix(_kept(b, width), at.path, b.shape, width, bits)
     data = _aligned(at.native.packed_bytes(at.code, *b.shape, width))
     at.native.pack(at.code, b.astype(np.uint64, copy=False), width, data)
     return PackedMatrix(data, at.path, b.shape, width, bits)
+
+
+def _kept(weights: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
+    """What the reference path multiplies by."""
+    return weights.copy() if width == 8 else weights.astype(np.int16 if width < 3 else np.int32)
 
 
 def _width(weights: npt.NDArray[Any]) -> int:

@@ -5,7 +5,7 @@ Images are (B, H, W, C), channels last. No kind of convolution needs a protocol 
 | kind | input through | weight |
 | --- | --- | --- |
 | dense, direct | its patches | (size^2 C, K) |
-| dense, Winograd's | its tiles; the products through the transform back | (T, C, K) |
+| dense, Winograd's | the transform of its tiles, and the products back (``Tiled``) | (T, C, K) |
 | grouped | groups of channels, then patches | (G, size^2 C / G, K / G) |
 | depthwise | each of a window's pixels | size^2 vectors (C,) |
 """
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veilform import winograd
-from veilform.masks import Groups, Joined, Patches, Tap, Tiles, Untiled
+from veilform.masks import Groups, Joined, Patches, Tap, Tiled
 from veilform.protocol.linear import Product
 from veilform.ring import Words
 from veilform.values import Preshared, Weight
@@ -92,8 +92,7 @@ class Convolution(msgspec.Struct, frozen=True):
             taps = (Tap(self.size, self.stride, self.padding, i) for i in range(self.size**2))
             return [Product(x.view(tap), weight(f"{name}.{i}")) for i, tap in enumerate(taps)]
         if tile:
-            back = Untiled(tile, *(self.after(n) for n in x.shape[1:3]))
-            return [Product(x.view(Tiles(tile, self.padding)), weight(name), (back,))]
+            return [Product(x, weight(name), by=Tiled(tile, self.padding))]
         if self.groups > 1:
             x = x.view(Groups(self.groups))
         if self.size > 1 or self.padding:

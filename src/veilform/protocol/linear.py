@@ -8,18 +8,17 @@ client sends the correction sum_i r_i P_i - A_C - r_Z. Then correction - A_S = s
 Online the server, holding X_i - r_i, computes sum_i (X_i - r_i) W_i + (correction - A_S) + b,
 which is Z - r_Z. Nothing is sent.
 
-"Product" may be any bilinear map: each X_i W_i is taken through linear views before it is added up,
-as Winograd's convolution asks for (``veilform.winograd``).
+"Product" may be any bilinear map, such as Winograd's convolution (``veilform.winograd``), and each
+X_i W_i is taken through linear views before it is added up.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from veilform.correlation import specs
-from veilform.masks import AnyView, MaskRef
+from veilform.masks import AnyView, MaskRef, Tiled
 from veilform.protocol.cost import Cost, dealt, declares
 from veilform.protocol.effects import Protocol, Take
 from veilform.protocol.party import Party
@@ -29,11 +28,12 @@ from veilform.values import Array, Preshared, Weight
 
 
 class Product(NamedTuple):
-    """An input times a weight, seen through ``then``."""
+    """An input times a weight, perhaps ``by`` Winograd's transforms, seen through ``then``."""
 
     x: Preshared
     weight: Weight
     then: tuple[AnyView, ...] = ()
+    by: Tiled | None = None
 
 
 Terms = Sequence[Product | tuple[Preshared, Weight]]
@@ -41,24 +41,20 @@ Terms = Sequence[Product | tuple[Preshared, Weight]]
 
 def _described(terms: Terms) -> tuple[specs.Term, ...]:
     return tuple(
-        specs.Term(p.x.mask, p.x.shape, p.weight.name, p.weight.shape, p.then)
+        specs.Term(p.x.mask, p.x.shape, p.weight.name, p.weight.shape, p.then, p.by)
         for p in (Product(*term) for term in terms)
     )
 
 
 def _out_shape(described: Sequence[specs.Term]) -> tuple[int, ...]:
     first = described[0]
-    return first.seen(Abstract((*first.shape[:-1], first.weight_shape[-1]))).shape
+    return first.seen(Abstract(first.product)).shape
 
 
 def _linear_cost(me: Party, terms: Terms, bits: int, bias: Array | None = None) -> Cost:
     described = _described(terms)
     out = dealt(_out_shape(described), bits)
-    work = sum(
-        math.prod(term.shape) * term.weight_shape[-1]
-        for term in described
-        if len(term.weight_shape) > 1
-    )
+    work = sum(term.multiply_adds for term in described)
     return Cost(
         dealt_server=out,
         correction=out,
@@ -72,7 +68,8 @@ def linear(me: Party, terms: Terms, bits: int, bias: Array | None = None) -> Pro
 
     Args:
         terms: inputs (..., in), in rings of ``bits`` bits or more; weights (in, out) or (out,); or
-            inputs (T, ..., in) and weights (T, in, out), a product for each of the first axis.
+            inputs (T, ..., in) and weights (T, in, out), a product for each of the first axis; or
+            images and their transformed kernels.
         bits: of the ring of Z.
         bias: the server's, at the scale of Z; None elsewhere.
 
@@ -91,7 +88,7 @@ def linear(me: Party, terms: Terms, bits: int, bias: Array | None = None) -> Pro
         z += bias
     for (x, weight, *_), term in zip(terms, described, strict=True):
         if term.then:
-            z += term.seen(me.apply(x.share, weight, bits))
+            z += term.seen(me.apply(x.share, weight, bits, term.by))
         else:
-            z = me.apply(x.share, weight, bits, z)
+            z = me.apply(x.share, weight, bits, term.by, z)
     return Preshared(z, MaskRef(name), bits)

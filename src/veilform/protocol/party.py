@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from veilform import kernels
+from veilform.correlation.weights import times
+from veilform.masks import Tiled
 from veilform.protocol.tables import Curve, Table
 from veilform.ring import WORD, Words
 from veilform.roles import SERVER, Role
@@ -70,17 +72,24 @@ class Party:
     def _matmul(self, a: Array, b: Any, bits: int, onto: Array | None) -> Array:
         return kernels.matmul(a, b, bits, onto, accumulate=onto is not None)
 
-    def apply(self, x: Array, weight: Weight, bits: int, onto: Array | None = None) -> Array:
-        """X times a weight: matrices, or elementwise a vector. With ``onto``, added to it in place.
+    def apply(
+        self,
+        x: Array,
+        weight: Weight,
+        bits: int,
+        by: Tiled | None = None,
+        onto: Array | None = None,
+    ) -> Array:
+        """X times a weight, as ``specs.Term`` tells it. With ``onto``, added to it in place."""
+        if len(weight.shape) > 1:
+            inner = by.inner(x.shape) if by else x.shape
+            self.multiply_adds += math.prod(inner) * weight.shape[-1]
+        return self._times(x, weight, bits, by, onto)
 
-        A weight (T, in, out) is a matrix for each of the first axis of x.
-        """
-        if len(weight.shape) == 1:
-            if onto is None:
-                return x * weight.value
-            onto += x * weight.value
-            return onto
-        return self.matmul(x, weight.value, bits, onto)
+    def _times(
+        self, x: Array, weight: Weight, bits: int, by: Tiled | None, onto: Array | None
+    ) -> Array:
+        return times(x, weight.value, bits, by, onto)
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         """An array of zeros."""

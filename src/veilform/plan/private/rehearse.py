@@ -6,12 +6,14 @@ seconds (``machine``), and what two clocks and a link turn into a time (``clocks
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from veilform.correlation.specs import AnySpec
 from veilform.drive.alternate import alternate
 from veilform.drive.trace import ShapeParty, Sizes
+from veilform.masks import Tiled
 from veilform.protocol.effects import Protocol, Transfer
 from veilform.protocol.party import Party
 from veilform.protocol.tables import Curve, Table
@@ -60,10 +62,15 @@ class _Rehearsing(ShapeParty):
         self.note("matmul", a.size * b.shape[-1])
         return super()._matmul(a, b, bits, onto)
 
-    def apply(self, x: Array, weight: Weight, bits: int, onto: Array | None = None) -> Array:
+    def _times(
+        self, x: Array, weight: Weight, bits: int, by: Tiled | None, onto: Array | None
+    ) -> Array:
         if len(weight.shape) == 1:
             self.note("mix", x.size)
-        return super().apply(x, weight, bits, onto)
+        else:
+            inner = by.inner(x.shape) if by else x.shape
+            self.note("matmul", math.prod(inner) * weight.shape[-1])
+        return super()._times(x, weight, bits, by, onto)
 
     def opened_share(self, x: Opened) -> Array:
         self.note("opened", x.y.size)
