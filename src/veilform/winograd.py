@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from veilform import kernels
-from veilform.ring import WORD, Words, constant
+from veilform.ring import WORD, Words, constant, reduce
 
 Matrix = tuple[tuple[int, ...], ...]
 
@@ -125,7 +125,10 @@ def convolve(
         return compiled.reshape(shape) if onto is None else onto
     products = kernels.matmul(transform_inputs(x, tile, padding), stack, bits)
     out = transform_outputs(products, tile, *after)
-    return kernels.mix(out, onto, bits=bits)
+    if onto is None:
+        return reduce(out, bits)
+    onto[...] = reduce(out + onto, bits)
+    return onto
 
 
 def transform_inputs(x: Words, tile: int, padding: int) -> Words:
