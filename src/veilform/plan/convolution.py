@@ -35,17 +35,15 @@ class Rates(NamedTuple):
 
     Attributes:
         multiply_adds: of ring products.
-        transformed: words of patches, or of tiles and their products.
+        patched: words of patches.
+        transformed: words of tiles and their products.
         weights: bytes of packed weights that products read.
-        call: seconds of each product's start.
-        depth: multiply-adds that each word of a product costs besides.
     """
 
-    multiply_adds: float = 2.4e10
-    transformed: float = 1.0e9
-    weights: float = 1.0e10
-    call: float = 8.0e-6
-    depth: float = 32.0
+    multiply_adds: float = 2.6e10
+    patched: float = 1.2e9
+    transformed: float = 1.7e9
+    weights: float = 2.2e10
 
 
 class ConvolutionCost(NamedTuple):
@@ -53,16 +51,14 @@ class ConvolutionCost(NamedTuple):
 
     Attributes:
         multiply_adds: of the server online; and once each of client and dealer ahead.
-        products: how many matrix products.
-        words: of all their results.
-        transformed: words of patches, or of tiles and their products.
+        patched: words of patches.
+        transformed: words of tiles and their products.
         online_weights, offline_weights: bytes of packed weights, the server's and another's.
         offline_bytes: dealt and corrected, for the output in its ring.
     """
 
     multiply_adds: int
-    products: int
-    words: int
+    patched: int
     transformed: int
     online_weights: int
     offline_weights: int
@@ -78,8 +74,8 @@ class ConvolutionCost(NamedTuple):
 
     def _seconds(self, rates: Rates, weights: int) -> float:
         return (
-            (self.multiply_adds + rates.depth * self.words) / rates.multiply_adds
-            + self.products * rates.call
+            self.multiply_adds / rates.multiply_adds
+            + self.patched / rates.patched
             + self.transformed / rates.transformed
             + weights / rates.weights
         )
@@ -105,19 +101,18 @@ def with_dealer(
     if tile:
         how = winograd.TRANSFORMS[tile]
         down, across = (winograd.tiles_along(n, conv.padding, tile) for n in (height, width))
-        products = how.size**2
-        words = products * down * across * conv.outputs
-        transformed = words + products * down * across * conv.inputs
+        patched, products = 0, how.size**2
+        transformed = products * down * across * (conv.inputs + conv.outputs)
         weights *= products
         each = 3 if how.odd == 1 else 8
     else:
-        products, words, each = conv.groups, outputs, 2
-        transformed = pixels * conv.size**2 * conv.inputs if conv.size > 1 else 0
+        patched, transformed, each = 0, 0, 2
+        if conv.size > 1:
+            patched = pixels * conv.size**2 * conv.inputs
         weights *= conv.size**2
     return ConvolutionCost(
         batch * conv.multiply_adds(height, width, tile),
-        products,
-        batch * words,
+        batch * patched,
         batch * transformed,
         each * weights,
         8 * weights,
