@@ -51,6 +51,7 @@ TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "service": ("service", service),
     "faults": ("faults", faults),
     "precision": ("precision", precision),
+    "precision-paper-rate": ("precision_lr2e-05", precision_once),
     "precision-imdb": ("precision_imdb", precision_once),
 }
 NEEDS = {
