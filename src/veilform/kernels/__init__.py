@@ -47,6 +47,7 @@ from veilform.kernels._harmonics import (
     phasor,
 )
 from veilform.kernels._matmul import PackedMatrix, PackedStack, matmul, pack, pack_stack
+from veilform.kernels._small import SmallMatrix, pack_small, shifts_of
 from veilform.kernels._tiles import tile_inputs, tile_outputs
 
 __all__ = [
@@ -76,7 +77,9 @@ __all__ = [
     "opened_share",
     "opened_square",
     "pack",
+    "pack_small",
     "pack_stack",
+    "shifts_of",
     "phasor",
     "set_threads",
     "threads",
