@@ -226,6 +226,8 @@ def _attention(
     bound = _bound(bounds.scores)
     score = bound + SCORE + SIGN + attention.room
     query = min(hidden, room - (score - SCORE + hidden + entry))
+    if "qkv" in small:
+        query = _fewer_limbs(score - SCORE + hidden + entry, query, QUERY_BITS)
     if query < QUERY_BITS:
         raise ModelError(
             f"attention scores may reach {bounds.scores:.3g}, which leaves queries and keys "
@@ -367,6 +369,8 @@ def _feedforward(
     elif outer > space:
         raise ModelError("the small weights of its outer layer are too fine; make them coarser")
     active = min(max(hidden, hidden + GAIN_BITS - outer - halvings), budget - outer)
+    if "outer" in small:
+        active = _fewer_limbs(halvings + outer + row + SIGN, active, ACTIVE_BITS)
     output = active + halvings + outer + row + SIGN
     if inner + entry > room or inner - activation.room > output + raw - active:
         raise ModelError("the inner feed-forward is too large; distil with a smaller range")
@@ -498,6 +502,15 @@ def _weight_scale(row: float, room: int) -> int:
             f"bits; at least {WEIGHT_BITS[0]} are needed. Distil with a smaller range"
         )
     return scale
+
+
+def _fewer_limbs(around: int, bits: int, least: int) -> int:
+    """Fraction bits of a wire whose ring has ``around`` bits more, for a product of small weights.
+
+    It takes a product of bytes for each 8 bits of the ring: one bit less where that spares one.
+    """
+    spares = (around + bits) % 8 == 1
+    return bits - 1 if spares and bits > least else bits
 
 
 def _shift(table: Table, scale: int) -> int:
