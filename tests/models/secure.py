@@ -123,7 +123,9 @@ class Tiny:
 
         programs = {
             CLIENT: watched(CLIENT, net.client(inputs)),
-            SERVER: watched(SERVER, net.server(server_weights(arrays, self.config.small(self.private)))),
+            SERVER: watched(
+                SERVER, net.server(server_weights(arrays, self.config.small(self.private)))
+            ),
         }
         ran = run(programs, stocks)
         answer = ran.results[CLIENT]

@@ -125,8 +125,9 @@ def matmul(
 ) -> U64:
     """The product (..., m, k) @ (..., k, n) modulo 2^bits, the batch axes being equal.
 
-    With a `PackedMatrix` or a `SmallMatrix` (k, n), every leading axis of ``a`` counts as rows; with
-    a `PackedStack` (T, k, n), every one but the first, which is T: (T, ..., k) becomes (T, ..., n).
+    With a `PackedMatrix` or a `SmallMatrix` (k, n), every leading axis of ``a`` counts as rows;
+    with a `PackedStack` (T, k, n), every one but the first, which is T: (T, ..., k) becomes
+    (T, ..., n).
 
     Bits of the operands from ``bits`` on do not matter, and those of the result are zero. A ring of
     up to 52 bits is faster than a larger one where the CPU has AVX-512 IFMA.

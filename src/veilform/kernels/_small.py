@@ -94,6 +94,4 @@ def matmul_small(a: U64, b: SmallMatrix, bits: int, out: U64, accumulate: bool) 
         )
         out[...] = ((out if accumulate else 0) + product) & np.uint64(2**bits - 1)
         return
-    at.native.small_matmul(
-        at.code, at.threads, a, b._data, b._shifts, bits, out, accumulate
-    )
+    at.native.small_matmul(at.code, at.threads, a, b._data, b._shifts, bits, out, accumulate)

@@ -7,8 +7,8 @@ the normalised row u: with y = u A + b and weights w,
 
     sum_i w_i y_i^2 = u (A diag(w) A^T) u^T + 2 u A (w b) + sum_i w_i b_i^2,
 
-and the matrix's Frobenius norm, which bounds the first term over |u|^2, is w^T H w with H the squares
-of the elements of A^T A.
+and the matrix's Frobenius norm, which bounds the first term over |u|^2, is the root of w H w^T with
+H the squares of the elements of A^T A.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from veilform.models.bert.bounds import Gain, Real
 from veilform.models.bert.calibrate import calibrate
 from veilform.models.bert.calibration import CALIBRATION, Calibration
 from veilform.models.bert.config import SMALL_BITS, SMALL_PARTS, SMALL_WEIGHTS, BertConfig
-from veilform.models.bert.embedding import embedding_sum, layer_norm
+from veilform.models.bert.embedding import layer_norm
 from veilform.models.bert.folding import folded, gain_before
 from veilform.models.bert.names import expected_shapes
 from veilform.models.bert.plain import PlainBert
@@ -85,7 +85,9 @@ def quantize(
         for part, piece in _pieces(i, before, layer.middle, config).items():
             name = f"layer.{i}.{part}"
             if name in bits:
-                changed |= _rounded(tensors, piece, layer.part(part).weight, bits[name], seen.get(name))
+                changed |= _rounded(
+                    tensors, piece, layer.part(part).weight, bits[name], seen.get(name)
+                )
         progress(i + 1, config.num_hidden_layers)
     _write(folder, out, config, bits, changed)
     _range(folder, out, texts)

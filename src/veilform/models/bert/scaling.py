@@ -143,9 +143,7 @@ def _plan(
     following = [*map(_hidden, steps[1:]), HIDDEN]
     for i, (bound, measured) in enumerate(zip(bounds, calibration.layers, strict=True)):
         try:
-            layers.append(
-                _layer(config, i, bound, measured, length, room, steps[i], following[i])
-            )
+            layers.append(_layer(config, i, bound, measured, length, room, steps[i], following[i]))
         except ModelError as error:
             raise ModelError(f"layer {i}: {error}") from None
         room = layers[-1].feedforward_norm.output
@@ -267,16 +265,12 @@ def _attention(
         division, whole = _division(
             attention, mean, window, mask_bits, weighted, value, largest_sum + value
         )
-    weight = small.get("projection")
-    output = hidden if weight is None else max(hidden, hidden + GAIN_BITS - weight)
-    output = min(output, whole - 1)
+    output = min(hidden, whole - 1)
     row = _bits(config.hidden_size * bounds.attention_centred)
     drops = whole - output if division else 0
     space = min(WORD - drops, room) - SIGN - row - output
-    if weight is None:
-        weight = _weight_scale(bounds.attention_row, space)
-    elif weight > space:
-        raise ModelError("the small weights of its projection are too fine; make them coarser")
+    gain = GAIN_BITS + hidden - output
+    weight = _small_or_free(small.get("projection"), gain, bounds.attention_row, space)
     return AttentionScales(
         length=length,
         qkv=qkv,
@@ -363,12 +357,9 @@ def _feedforward(
     # They leave their ring, at ``raw``, for this one without a message.
     raw = activation.degree * hidden + activation.fine
     space = min(budget - ACTIVE_BITS - 2, WORD - raw - halvings - row - SIGN)
-    outer = small.get("outer")
-    if outer is None:
-        outer = _weight_scale(bounds.feedforward_row, space)
-    elif outer > space:
-        raise ModelError("the small weights of its outer layer are too fine; make them coarser")
-    active = min(max(hidden, hidden + GAIN_BITS - outer - halvings), budget - outer)
+    gain = GAIN_BITS - halvings
+    outer = _small_or_free(small.get("outer"), gain, bounds.feedforward_row, space)
+    active = min(hidden, budget - outer)
     if "outer" in small:
         active = _fewer_limbs(halvings + outer + row + SIGN, active, ACTIVE_BITS)
     output = active + halvings + outer + row + SIGN
@@ -491,6 +482,24 @@ def _embedding_row(tensors: Tensors) -> float:
     """Bound on the length of word + position + type."""
     tables = (names.WORDS, names.POSITIONS, names.TYPES)
     return SLACK * float(sum(np.linalg.norm(tensors[name], axis=1).max() for name in tables))
+
+
+def _small_or_free(small: int | None, gain: int, row: float, room: int) -> int:
+    """The scale of weights beside a residual's gain.
+
+    Args:
+        small: of small integers, whose scale is given; more bits are zeros, and exact.
+        gain: that the gain needs.
+    """
+    if small is None:
+        return _weight_scale(row, room)
+    scale = max(small, gain)
+    if scale > room:
+        raise ModelError(
+            f"a layer norm's input may reach {row:.3g}, which leaves its weights {room} fraction "
+            f"bits; its small weights need {scale}. Quantize it with `--layer PATTERN=float` there"
+        )
+    return scale
 
 
 def _weight_scale(row: float, room: int) -> int:

@@ -37,8 +37,8 @@ class Inputs(NamedTuple):
     """The client's, as ring elements.
 
     Attributes:
-        rows: (B, S, D) embedded rows at the first layer's scale, or (B, S, V + T) for a private embedding:
-            a one at the word and a one at the token type, behind the V words.
+        rows: (B, S, D) embedded rows at the first layer's scale, or (B, S, V + T) for a private
+            embedding: a one at the word and a one at the token type, behind the V words.
         mask: (B, S, 1): round(2^mask_bits / tokens) at tokens, 0 at padding.
         padding: (B, S, 1): 1 at padding, 0 at tokens.
         pool: (B, S, 1): round(2^pool / tokens) at tokens, 0 at padding.

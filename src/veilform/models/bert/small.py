@@ -71,6 +71,6 @@ def _check(name: str, whole: npt.NDArray[np.float64], bits: int) -> None:
 
 def _broken(name: str, bits: int, why: str) -> ModelError:
     return ModelError(
-        f"{SMALL_WEIGHTS} declares {bits} bits for {name}, but {why}. Run `veilform quantize` on the "
-        f"model that it was made of, or take {name} out of {SMALL_WEIGHTS}"
+        f"{SMALL_WEIGHTS} declares {bits} bits for {name}, but {why}. Run `veilform quantize` "
+        f"on the model that it was made of, or take {name} out of {SMALL_WEIGHTS}"
     )

@@ -19,10 +19,10 @@ from veilform.ring import Words
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.values import Array, Opened, Weight
 
-SEND, RECEIVE, MESSAGE = "send", "receive", "message"
+SEND, RECEIVE, MESSAGE, SMALL = "send", "receive", "message", "small"
 KINDS = (
-    "mix", "matmul", "opened", "harmonic", "look-up", "walk", "compare", "stock", SEND, RECEIVE,
-    MESSAGE,
+    "mix", "matmul", SMALL, "opened", "harmonic", "look-up", "walk", "compare", "stock", SEND,
+    RECEIVE, MESSAGE,
 )  # fmt: skip
 
 
@@ -32,7 +32,8 @@ class Step(NamedTuple):
     Attributes:
         operation: of the model.
         kind: one of ``KINDS``.
-        units: words of ``mix``, ``opened`` and ``harmonic``; multiply-adds of ``matmul``; leaves of
+        units: words of ``mix``, ``opened`` and ``harmonic``; multiply-adds of ``matmul``; products
+            of bytes of ``small``, ceil(bits / 8) for each multiply-add by small weights; leaves of
             a ``look-up``; levels of ``walk`` and ``compare``; bytes of ``stock``, ``send`` and
             ``receive``; 1 of a ``message`` that is waited for.
     """
@@ -57,7 +58,11 @@ class _Rehearsing(ShapeParty):
         return super().mix(a, b, **how)
 
     def _matmul(self, a: Array, b: Any, bits: int, onto: Array | None) -> Array:
-        self.note("matmul", a.size * b.shape[-1])
+        work = a.size * b.shape[-1]
+        if isinstance(b, Weight) and b.small:
+            self.note(SMALL, work * -(-bits // 8))
+        else:
+            self.note("matmul", work)
         return super()._matmul(a, b, bits, onto)
 
     def apply(self, x: Array, weight: Weight, bits: int, onto: Array | None = None) -> Array:
