@@ -43,7 +43,7 @@ COPIED = (
 )  # fmt: skip
 """Files that mean the same beside the new weights."""
 FLOAT = 0
-MOST_ROWS = 1 << 14
+MOST_ROWS = 1 << 13
 """Rows of texts that are looked at: enough, and few enough for a laptop."""
 _TEXTS_A_BATCH = 32
 
