@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from veilform import kernels
 
+QUICK = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 EDGES = st.sampled_from([0, 1, 255, 256, 2**63, 2**64 - 1])
 
 
@@ -26,7 +29,7 @@ def expected(a: np.ndarray, w: np.ndarray, bits: int, onto: np.ndarray | None = 
     return (product + (0 if onto is None else onto)) & np.uint64(2**bits - 1)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@QUICK
 @given(
     m=st.integers(0, 20), k=st.integers(0, 70), n=st.integers(1, 110), bits=st.integers(1, 64),
     top=st.integers(0, 40), accumulate=st.booleans(), seed=st.integers(0, 2**32),
@@ -53,7 +56,7 @@ def test_extremes_over_a_long_inner_axis(path: str, weight: int, k: int) -> None
 
 
 @given(word=EDGES, weight=st.sampled_from([-128, -127, -1, 0, 1, 127]), bits=st.integers(1, 64))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@QUICK
 def test_each_limb_carries(path: str, word: int, weight: int, bits: int) -> None:
     a = np.array([[word]], np.uint64)
     got = kernels.matmul(a, kernels.pack_small(np.array([[weight]])), bits)

@@ -183,8 +183,10 @@ def test_the_worst_row_of_a_square_stays_bounded(
         row = out + middle.gain * u + middle.bias
         assert np.abs(row - row.mean()).max() <= bounds.feedforward_centred
         assert np.linalg.norm(row - row.mean()) <= bounds.feedforward_row
-        u = middle.gain * (at[names.INNER] @ (centred * (inner + 1) / 4)) * np.sign(
-            row[column] - row.mean()
+        u = (
+            middle.gain
+            * (at[names.INNER] @ (centred * (inner + 1) / 4))
+            * np.sign(row[column] - row.mean())
         )
 
 

@@ -23,7 +23,7 @@ class Weights(str, Enum):
     FLOAT = "float"
 
 
-_BITS = {Weights.INT8: 8, Weights.INT4: 4, Weights.FLOAT: 0}
+BITS = {Weights.INT8: 8, Weights.INT4: 4, Weights.FLOAT: 0}
 
 
 def quantize(
@@ -55,7 +55,7 @@ def quantize(
     from veilform.models.checkpoint import resolve
     from veilform.models.text import split_pairs
 
-    policy = [*map(_exception, layer or []), ("*", _BITS[weights])]
+    policy = [*map(_exception, layer or []), ("*", BITS[weights])]
     given: Sequence[bytes | tuple[bytes, bytes]] | None = None
     if texts is not None:
         lines = read_texts(texts)
@@ -84,4 +84,4 @@ def _exception(given: str) -> tuple[str, int]:
     pattern, equals, kind = given.rpartition("=")
     if not equals or not pattern or kind not in [each.value for each in Weights]:
         raise InputError(f"--layer takes PATTERN=int8, int4 or float, not {given!r}")
-    return pattern, _BITS[Weights(kind)]
+    return pattern, BITS[Weights(kind)]

@@ -89,9 +89,8 @@ def matmul_small(a: U64, b: SmallMatrix, bits: int, out: U64, accumulate: bool) 
     """a (m, k) times b into out (m, n), modulo 2^bits; checked by `kernels.matmul`."""
     at = selected()
     if at.native is None:
-        product = np.matmul(a, b._data.view(np.int8).astype(np.uint64)) << b._shifts.astype(
-            np.uint64
-        )
+        q, shifts = b._data.view(np.int8).astype(np.uint64), b._shifts.astype(np.uint64)
+        product = np.matmul(a, q) << shifts
         out[...] = ((out if accumulate else 0) + product) & np.uint64(2**bits - 1)
         return
     at.native.small_matmul(at.code, at.threads, a, b._data, b._shifts, bits, out, accumulate)
