@@ -14,6 +14,9 @@ constexpr std::size_t kRowBlock = 128;               // whose limbs are kept at 
 constexpr std::size_t kGrain = std::size_t{1} << 18;  // multiply-adds below which a thread is idle
 
 struct Plain {
+  static constexpr unsigned kBytes = 1;
+  static constexpr std::size_t kInner = 1536;
+
   static void limb(const u8* a, std::size_t groups, const u8* b, SmallSums& sum) {
     for (auto& row : sum)
       for (auto& s : row) s = 0;
@@ -29,28 +32,23 @@ struct Plain {
   }
 };
 
-unsigned limbs_for(unsigned bits, const u8* shifts, std::size_t columns) {
-  const unsigned least = *std::min_element(shifts, shifts + columns);
-  return least < bits ? (bits - least + 7) / 8 : 0;
-}
-
 }  // namespace
 
-const SmallFns small_portable = {small_split_all, Small<Plain>::tile};
+const SmallFns small_portable = Small<Plain>::fns(small_split<u8>);
 
 void run_small(const SmallFns& kernel, std::size_t threads, const SmallProduct& p) {
   if (p.m == 0 || p.n == 0) return;
   const u64 mask = ~u64{0} >> (64 - p.bits);
   threads = std::min(threads, std::max<std::size_t>(1, p.m * p.k * p.n / kGrain));
-  const unsigned limbs = limbs_for(p.bits, p.shifts, p.n);
+  const auto limbs = static_cast<unsigned>(ceil_div(p.bits, 8 * kernel.bytes));
   const std::size_t panels = ceil_div(p.n, kSmallPanel);
   const std::size_t panel_bytes = small_groups(p.k) * 4 * kSmallPanel;
   for (std::size_t top = 0; top < p.m; top += kRowBlock) {
     const std::size_t rows = std::min(kRowBlock, p.m - top), tiles = ceil_div(rows, kSmallRows);
     // At least once, so that an empty inner axis gives zeros.
-    for (std::size_t deep = 0; deep == 0 || deep < p.k; deep += kSmallInner) {
-      const std::size_t inner = std::min(kSmallInner, p.k - deep);
-      const std::size_t tile_bytes = limbs * small_limb_bytes(inner);
+    for (std::size_t deep = 0; deep == 0 || deep < p.k; deep += kernel.inner) {
+      const std::size_t inner = std::min(kernel.inner, p.k - deep);
+      const std::size_t tile_bytes = limbs * small_limb_bytes(kernel.bytes * inner);
       u8* const a = reinterpret_cast<u8*>(scratch(ceil_div(tiles * tile_bytes, 8) + 1));
       parallel_for(tiles, threads, [&](std::size_t i) {
         const std::size_t row = i * kSmallRows;
@@ -59,12 +57,12 @@ void run_small(const SmallFns& kernel, std::size_t threads, const SmallProduct& 
       });
       parallel_for(panels, threads, [&](std::size_t panel) {
         const std::size_t column = panel * kSmallPanel, cols = std::min(kSmallPanel, p.n - column);
-        const unsigned needed = limbs_for(p.bits, p.shifts + column, cols);
         for (std::size_t i = 0; i < tiles; ++i) {
           const std::size_t row = i * kSmallRows;
-          kernel.tile({a + i * tile_bytes, inner, needed, p.b + panel * panel_bytes + deep * kSmallPanel,
-                       p.shifts + column, p.c + (top + row) * p.n + column, p.n,
-                       std::min(kSmallRows, rows - row), cols, p.accumulate || deep > 0, mask});
+          kernel.tile({a + i * tile_bytes, inner, limbs,
+                       p.b + panel * panel_bytes + deep * kSmallPanel, p.shifts + column,
+                       p.c + (top + row) * p.n + column, p.n, std::min(kSmallRows, rows - row),
+                       cols, p.accumulate || deep > 0, mask});
         }
       });
     }

@@ -1,11 +1,13 @@
 // The product of words by small weights: (m, k) words times q 2^shift, q (k, n) signed bytes and a
 // shift for each column of n, modulo 2^bits.
 //
-// Words are taken apart into bytes, their limbs. A limb's matrix, of unsigned bytes, times q is exact
-// in 32 bits over kSmallInner steps, and the sums of the limbs are put together in words. A column
-// whose shift is s needs its sum modulo 2^(bits - s) only: a panel of columns takes as many limbs as
-// the least of its shifts asks for. That is why small weights pay: a product takes ceil((bits - s) /
-// 8) products of bytes, of which VNNI does 64 at a time, whatever it is that the words hold.
+// Words are taken apart into limbs of `bytes` bytes. A limb's matrix times q is exact in 32 bits over
+// `inner` steps, and the sums of the limbs are put together in words. That is why small weights pay:
+// a multiply-add takes ceil(bits / (8 bytes)) small products, of which VNNI does 64 at a time. How
+// many it is depends on the ring alone, so that time does not tell of the weights or their shifts.
+//
+// Limbs of one byte are unsigned. Those of two are signed, for vpmaddwd: with H = 0x8000800080008000,
+// the halves of (x + H) ^ H are digits of x in -2^15 .. 2^15 - 1, as adding H to their sum shows.
 //
 // q comes in panels of kSmallPanel columns: (panels, groups, kSmallPanel, 4), where byte t of group g
 // is row 4g + t, and 0 beyond the last row and column.
@@ -18,15 +20,12 @@ namespace veilform {
 constexpr std::size_t kSmallPanel = 48;
 constexpr std::size_t kSmallRows = 8;     // a tile's
 constexpr std::size_t kSmallBlock = 256;  // bytes of a row that lie together
-constexpr std::size_t kSmallInner = 1536;
-static_assert(255 * 128 * kSmallInner < (std::size_t{1} << 31), "a sum fits 32 bits");
-static_assert(kSmallInner % kSmallBlock == 0, "whole blocks");
 
 constexpr std::size_t small_groups(std::size_t k) { return (k + 3) / 4; }
 
-// Bytes of one limb of a tile's rows: [blocks][kSmallRows][kSmallBlock].
-constexpr std::size_t small_limb_bytes(std::size_t inner) {
-  return (inner + kSmallBlock - 1) / kSmallBlock * kSmallBlock * kSmallRows;
+// Bytes of one limb of a tile's rows, `row` bytes each: [blocks][kSmallRows][kSmallBlock].
+constexpr std::size_t small_limb_bytes(std::size_t row) {
+  return (row + kSmallBlock - 1) / kSmallBlock * kSmallBlock * kSmallRows;
 }
 
 // kSmallRows rows of words, `rows` of which are there, as limbs: those of a row are zero beyond
@@ -42,7 +41,7 @@ struct SmallRows {
 struct SmallTile {
   const u8* a;  // as SmallRows makes them
   std::size_t inner;
-  unsigned limbs;       // of these rows, that the panel needs
+  unsigned limbs;
   const u8* b;          // the panel, at the first of the inner steps
   const u8* shifts;     // of its columns
   u64* c;
@@ -52,6 +51,8 @@ struct SmallTile {
 };
 
 struct SmallFns {
+  unsigned bytes;     // of a limb
+  std::size_t inner;  // most steps whose sum fits 32 bits: a multiple of 4
   void (*split)(const SmallRows&);
   void (*tile)(const SmallTile&);
 };

@@ -1,5 +1,6 @@
-// Small weights with AVX2. vpmaddubsw would saturate: its sums of two products of unsigned by signed
-// bytes may pass 16 bits. So both are widened to 16 bits, and vpmaddwd adds each two products in 32.
+// Small weights with AVX2. vpmaddubsw would saturate: its sums of two products of bytes may pass 16
+// bits. vpmaddwd multiplies signed halves of 16 bits and adds each two products in 32, so limbs are
+// such halves, and weights are widened on their way.
 #include <immintrin.h>
 
 #include "small_tile.hpp"
@@ -12,12 +13,14 @@ __m256i widened(const u8* b) {
 }
 
 __m256i four(const u8* a) {
-  int word;
-  std::memcpy(&word, a, 4);
-  return _mm256_cvtepu8_epi16(_mm_set1_epi32(word));
+  long long word;
+  std::memcpy(&word, a, 8);
+  return _mm256_set1_epi64x(word);
 }
 
 struct Avx2 {
+  static constexpr unsigned kBytes = 2;
+  static constexpr std::size_t kInner = 384;
   static constexpr std::size_t kMr = 4, kNv = 3;  // vectors of four columns, two sums each
 
   static void strip(const u8* a, std::size_t groups, const u8* b, std::int32_t* out) {
@@ -25,8 +28,8 @@ struct Avx2 {
     for (auto& row : sum)
       for (auto& s : row) s = _mm256_setzero_si256();
     for (std::size_t done = 0; done < groups; a += kSmallRows * kSmallBlock) {
-      const std::size_t end = groups - done < kSmallBlock / 4 ? groups : done + kSmallBlock / 4;
-      for (const u8* at = a; done < end; ++done, at += 4, b += 4 * kSmallPanel) {
+      const std::size_t end = groups - done < kSmallBlock / 8 ? groups : done + kSmallBlock / 8;
+      for (const u8* at = a; done < end; ++done, at += 8, b += 4 * kSmallPanel) {
         __m256i w[kNv];
         for (std::size_t v = 0; v < kNv; ++v) w[v] = widened(b + 16 * v);
         for (std::size_t r = 0; r < kMr; ++r) {
@@ -54,6 +57,6 @@ struct Avx2 {
 
 }  // namespace
 
-const SmallFns small_avx2 = {small_split_all, Small<Avx2>::tile};
+const SmallFns small_avx2 = Small<Avx2>::fns(small_split<std::uint16_t>);
 
 }  // namespace veilform

@@ -1,8 +1,8 @@
 // A panel's tile from the products of its limbs, for an instruction set given as a class. Include in
 // one translation unit per instruction set, as gemm.hpp.
 //
-// An instruction set `I` has  static void limb(a, groups, b, sum)  that multiplies kSmallRows rows of
-// one limb by a panel.
+// An instruction set `I` has kBytes, of a limb, kInner, the steps of which a sum fits 32 bits, and
+// static void limb(a, groups, b, sum)  that multiplies kSmallRows rows of one limb by a panel.
 #pragma once
 
 #include <cstring>
@@ -16,15 +16,23 @@ using SmallSums = std::int32_t[kSmallRows][kSmallPanel];
 
 template <class I>
 struct Small {
+  static constexpr std::size_t kLargest = I::kBytes == 1 ? 255 : 1 << 15;
+  static_assert(kLargest * 128 * I::kInner < (std::size_t{1} << 31), "a sum fits 32 bits");
+  static_assert(I::kInner % 4 == 0, "whole groups");
+
+  static constexpr SmallFns fns(void (*split)(const SmallRows&)) {
+    return {I::kBytes, I::kInner, split, tile};
+  }
+
   static void tile(const SmallTile& t) {
     alignas(64) SmallSums sum;
     alignas(64) u64 word[kSmallRows][kSmallPanel] = {};
-    const std::size_t limb = small_limb_bytes(t.inner), groups = small_groups(t.inner);
+    const std::size_t limb = small_limb_bytes(I::kBytes * t.inner), groups = small_groups(t.inner);
     for (unsigned l = t.limbs; l-- > 0;) {  // from the highest
       I::limb(t.a + l * limb, groups, t.b, sum);
       for (std::size_t r = 0; r < kSmallRows; ++r)
         for (std::size_t j = 0; j < kSmallPanel; ++j)
-          word[r][j] = (word[r][j] << 8) + static_cast<u64>(static_cast<i64>(sum[r][j]));
+          word[r][j] = (word[r][j] << (8 * I::kBytes)) + static_cast<u64>(static_cast<i64>(sum[r][j]));
     }
     u64 shift[kSmallPanel] = {};
     for (std::size_t j = 0; j < t.cols; ++j) shift[j] = t.shifts[j];
@@ -36,22 +44,23 @@ struct Small {
   }
 };
 
-// Word by word.
-inline void small_split(const SmallRows& s, std::size_t from) {
-  const std::size_t limb = small_limb_bytes(s.inner);
+// Word by word, for limbs of type T.
+template <class T>
+void small_split(const SmallRows& s) {
+  constexpr std::size_t kTogether = kSmallBlock / sizeof(T);
+  constexpr u64 kHalves = sizeof(T) == 2 ? 0x8000800080008000 : 0;
+  const std::size_t limb = small_limb_bytes(sizeof(T) * s.inner);
   for (std::size_t r = 0; r < kSmallRows; ++r)
-    for (std::size_t k = from; k < s.inner; ++k) {
-      const u64 word = r < s.rows ? s.a[r * s.lda + k] : 0;
-      u8* at = s.out + (k / kSmallBlock * kSmallRows + r) * kSmallBlock + k % kSmallBlock;
-      for (unsigned l = 0; l < s.limbs; ++l) at[l * limb] = static_cast<u8>(word >> (8 * l));
+    for (std::size_t k = 0; k < small_groups(s.inner) * 4; ++k) {
+      const u64 given = r < s.rows && k < s.inner ? s.a[r * s.lda + k] : 0;
+      const u64 word = (given + kHalves) ^ kHalves;
+      u8* at = s.out + (k / kTogether * kSmallRows + r) * kSmallBlock + k % kTogether * sizeof(T);
+      for (unsigned l = 0; l < s.limbs; ++l) {
+        const T part = static_cast<T>(word >> (8 * sizeof(T) * l));
+        std::memcpy(at + l * limb, &part, sizeof part);
+      }
     }
-  for (std::size_t k = s.inner; k % 4; ++k)
-    for (std::size_t r = 0; r < kSmallRows; ++r)
-      for (unsigned l = 0; l < s.limbs; ++l)
-        s.out[l * limb + (k / kSmallBlock * kSmallRows + r) * kSmallBlock + k % kSmallBlock] = 0;
 }
-
-inline void small_split_all(const SmallRows& s) { small_split(s, 0); }
 
 }  // namespace
 }  // namespace veilform

@@ -21,6 +21,8 @@ inline __m512i four(const u8* a) {
 }
 
 struct Vnni {
+  static constexpr unsigned kBytes = 1;
+  static constexpr std::size_t kInner = 1536;
   static constexpr std::size_t kNv = kSmallPanel / 16;
 
   static void limb(const u8* a, std::size_t groups, const u8* b, SmallSums& out) {
@@ -75,6 +77,6 @@ void split(const SmallRows& s) {
 
 }  // namespace
 
-const SmallFns small_vnni = {split, Small<Vnni>::tile};
+const SmallFns small_vnni = Small<Vnni>::fns(split);
 
 }  // namespace veilform

@@ -46,7 +46,7 @@ def nearest(weight: Real, bits: int, importance: Real | None = None) -> Rounded:
         importance: (in,): how much a row's errors count when a column's step is chosen.
     """
     scales = _scales(weight, bits, importance)
-    return Rounded(_snap(weight, 2.0**-scales, bits), scales)
+    return Rounded(_snap(weight, _steps(scales), bits), scales)
 
 
 def compensated(weight: Real, bits: int, gram: Real) -> Rounded:
@@ -59,7 +59,7 @@ def compensated(weight: Real, bits: int, gram: Real) -> Rounded:
     mean = float(np.trace(gram)) / len(gram)
     damped = gram + np.eye(len(gram)) * max(DAMPING * mean, _LEAST)
     scales = _scales(weight, bits, np.diag(damped))
-    steps = 2.0**-scales
+    steps = _steps(scales)
     # Rows that matter most come first, while there are others left to make good their errors.
     order = np.argsort(-np.diag(damped), kind="stable")
     inverse = np.linalg.inv(damped[np.ix_(order, order)])
@@ -78,6 +78,11 @@ def compensated(weight: Real, bits: int, gram: Real) -> Rounded:
     return Rounded(back, scales)
 
 
+def _steps(scales: npt.NDArray[np.int64]) -> Real:
+    found: Real = np.exp2(-scales.astype(np.float64))
+    return found
+
+
 def _snap(weight: Real, steps: Real, bits: int) -> Real:
     limit = 1 << (bits - 1)
     found: Real = np.clip(np.rint(weight / steps), -limit, limit - 1) * steps
@@ -92,7 +97,7 @@ def _scales(weight: Real, bits: int, importance: Real | None) -> npt.NDArray[np.
     factor = np.ones(len(weight)) if importance is None else importance
     tried = np.stack([np.minimum(first + more, FINEST) for more in range(SPREAD)])
     errors = np.stack(
-        [factor @ (weight - _snap(weight, 2.0**-scales, bits)) ** 2 for scales in tried]
+        [factor @ (weight - _snap(weight, _steps(scales), bits)) ** 2 for scales in tried]
     )
     best = np.take_along_axis(tried, errors.argmin(axis=0)[None], axis=0)[0]
     best[most == 0] = 0
