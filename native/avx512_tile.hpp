@@ -11,6 +11,7 @@
 
 #include <immintrin.h>
 
+#include "avx512_turn.hpp"
 #include "gemm.hpp"
 
 namespace veilform {
@@ -20,25 +21,11 @@ template <class Multiply>
 struct Avx512 {
   static constexpr std::size_t kLanes = 8, kMr = 8, kNv = 2, kTurn = 8;
 
-  // Three steps swap one bit each of the row's number and the column's.
   static void turn(const u64* a, std::size_t lda, u64* out) {
-    __m512i x[8], y[8];
+    __m512i x[8];
     for (std::size_t r = 0; r < 8; ++r) x[r] = _mm512_loadu_si512(a + r * lda);
-    for (std::size_t r = 0; r < 8; r += 2) {
-      y[r] = _mm512_unpacklo_epi64(x[r], x[r + 1]);
-      y[r + 1] = _mm512_unpackhi_epi64(x[r], x[r + 1]);
-    }
-    for (std::size_t r = 0; r < 8; ++r) {
-      const std::size_t at = (r & 4) + (r & 1);  // y[at], y[at + 2] hold rows at .. at + 3
-      x[r] = (r & 2) ? _mm512_shuffle_i64x2(y[at], y[at + 2], 0xDD)
-                     : _mm512_shuffle_i64x2(y[at], y[at + 2], 0x88);
-    }
-    for (std::size_t r = 0; r < 4; ++r) {
-      const __m512i low = _mm512_shuffle_i64x2(x[r], x[r + 4], 0x88);
-      const __m512i high = _mm512_shuffle_i64x2(x[r], x[r + 4], 0xDD);
-      _mm512_storeu_si512(out + r * kMr, low);
-      _mm512_storeu_si512(out + (r + 4) * kMr, high);
-    }
+    turn8(x);
+    for (std::size_t r = 0; r < 8; ++r) _mm512_storeu_si512(out + r * kMr, x[r]);
   }
 
   template <std::size_t MR, std::size_t NV>

@@ -11,6 +11,7 @@
 #include "bind_harmonics.hpp"
 #include "bind_tiles.hpp"
 #include "bind_int4.hpp"
+#include "bind_small.hpp"
 #include "bind_words.hpp"
 #include "cpu.hpp"
 #include "pool.hpp"
@@ -218,5 +219,6 @@ NB_MODULE(_native, m) {
   bind_harmonics(m);
   bind_tiles(m);
   bind_int4(m);
+  bind_small(m);
   bind_words(m);
 }

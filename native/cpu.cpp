@@ -93,6 +93,16 @@ Int4Fn int4_fn(int path) {
   return int4_portable;
 }
 
+const SmallFns* small_fns(int path) {
+  if (!supported(path)) return nullptr;
+#ifdef VEILFORM_X86
+  static const Cpu cpu = detect_cpu();
+  if (path == kAvx512 && cpu.avx512_vnni) return &small_vnni;
+  if (path != kPortable) return &small_avx2;
+#endif
+  return &small_portable;
+}
+
 CrcFn crc_fn(int path) {
 #ifdef VEILFORM_X86
   static const Cpu cpu = detect_cpu();

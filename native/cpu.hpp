@@ -5,6 +5,7 @@
 #include "ctr.hpp"
 #include "int4.hpp"
 #include "kernels.hpp"
+#include "small.hpp"
 
 namespace veilform {
 
@@ -38,5 +39,6 @@ CtrFn ctr_fn(int path);
 CrcFn crc_fn(int path);
 // Null if the path is not supported here.
 Int4Fn int4_fn(int path);
+const SmallFns* small_fns(int path);
 
 }  // namespace veilform

@@ -412,3 +412,47 @@ def test_a_text_is_shown_as_it_is(tiny: Path, text: str) -> None:
     assert done.returncode == 0, done.stderr
     shown = "".join(done.stdout.decode().split())
     assert text.split()[0][:5] in shown
+
+
+def test_quantize(veilform: Run, tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "float", calibrated=True)
+    out = tmp_path / "small"
+    options = ("--layer", "layer.1.*=float", "--layer", "*.inner=int4")
+    code, said, err = veilform("quantize", folder, out, *options, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(said)
+    assert found["calibrated"]
+    assert found["small_weights"] == {
+        "layer.0.qkv": 8, "layer.0.projection": 8, "layer.0.inner": 4, "layer.0.outer": 8,
+    }  # fmt: skip
+    assert json.loads((out / "config.json").read_text())["small_weights"] == found["small_weights"]
+    assert veilform("check", out)[0] == 0
+    cost = json.loads(veilform("cost", out, "--seq", "32", "--json")[1])
+    plain = json.loads(veilform("cost", folder, "--seq", "32", "--json")[1])
+    assert cost["bytes_client_to_server"] < plain["bytes_client_to_server"]
+    assert "holds files already" in complaint(veilform("quantize", folder, out), 2)
+    for given, why in (
+        (["--layer", "inner"], "--layer takes PATTERN=int8, int4 or float, not 'inner'"),
+        (["--layer", "*=int3"], "int4 or float, not '*=int3'"),
+        (["--layer", "pooler=int8"], "no matrix is called 'pooler'"),
+        (["--weights", "float"], "leaves every matrix as it is"),
+        (["--texts", "/nonexistent"], "cannot read '/nonexistent'"),
+    ):
+        assert why in complaint(veilform("quantize", folder, tmp_path / "more", *given), 2)
+
+
+def test_quantize_with_texts(veilform: Run, tmp_path: Path) -> None:
+    folder, texts = make_tiny(tmp_path / "float"), tmp_path / "texts"
+    code, said, _ = veilform("quantize", folder, tmp_path / "small")
+    assert code == 0
+    assert "It has no calibration.json: run `veilform calibrate` on it." in said
+    texts.write_text("a good film\nthe film was dull\n", encoding="utf-8")
+    options = ("--weights", "int4", "--texts", texts)
+    code, said, _ = veilform("quantize", folder, tmp_path / "four", *options)
+    assert code == 0
+    assert "8 of 4 bits" in said
+    assert "calibration.json" not in said
+    texts.write_text("\n")
+    assert "has no text" in complaint(
+        veilform("quantize", folder, tmp_path / "none", "--texts", texts), 2
+    )

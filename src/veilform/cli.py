@@ -16,6 +16,7 @@ from veilform.commands import (
     models,
     parallel,
     plan,
+    quantizing,
     runtime,
     services,
     training,
@@ -32,6 +33,7 @@ app.command()(models.cost)
 app.command()(plan.plan)
 app.command()(models.check)
 app.command()(models.calibrate)
+app.command()(quantizing.quantize)
 app.command()(training.distill)
 app.command()(evaluating.evaluate)
 app.command()(services.export)

@@ -163,12 +163,14 @@ def _smaller(bits: int, wanted: int) -> int:
 class Weight:
     """A matrix (in, out), or a vector (out,) that multiplies elementwise. The server's alone.
 
-    ``value`` is what the server's kernels take; None at the other parties.
+    ``value`` is what the server's kernels take; None at the other parties. ``small`` says that it
+    holds small integers, for which there are other kernels (`kernels.pack_small`).
     """
 
     name: str
     shape: tuple[int, ...]
     value: Any = None
+    small: bool = False
 
     def __repr__(self) -> str:
         return f"Weight({self.name}, shape={self.shape})"

@@ -32,5 +32,6 @@ def test_runs_of_a_known_machine_are_explained(tiny_side: ServerSide) -> None:
 def test_every_protocol_is_run() -> None:
     """Each kind of step that costs units is in some setting's mix, or its rate would be free."""
     mixes = {(each.shape.activation, each.shape.attention) for each in settings(1)}
+    assert any(each.shape.weights == 8 for each in settings(1))
     assert {"gelu", "curve-gelu", "relu", "quad"} == {activation for activation, _ in mixes}
     assert {"softmax", "softmax-ode", "2relu", "2quad"} == {attention for _, attention in mixes}

@@ -26,7 +26,7 @@ from veilform.models.bert.secure import Inputs, SecureBert
 from veilform.models.bert.sides import one_hot
 from veilform.models.bert.stored import StoredTensors
 from veilform.models.text import Pair, Text
-from veilform.nn.scales import HIDDEN, LOGIT, Scales
+from veilform.nn.scales import LOGIT, Scales
 from veilform.protocol.party import Party
 from veilform.roles import CLIENT, SERVER, Role
 
@@ -107,7 +107,7 @@ class Tiny:
         if self.private:
             rows = one_hot(self.config, batch)
         else:
-            rows = fixed.encode(self.public.embed(batch.ids, batch.types), HIDDEN)
+            rows = fixed.encode(self.public.embed(batch.ids, batch.types), scales.layers[0].hidden)
         mask_bits = scales.layers[0].attention.mask_bits
         padding = (batch.mask == 0).astype(np.uint64)[..., None]
         inputs = change(Inputs(rows, column(mask_bits), padding, column(scales.head.pool)))
@@ -123,7 +123,9 @@ class Tiny:
 
         programs = {
             CLIENT: watched(CLIENT, net.client(inputs)),
-            SERVER: watched(SERVER, net.server(server_weights(arrays))),
+            SERVER: watched(
+                SERVER, net.server(server_weights(arrays, self.config.small(self.private)))
+            ),
         }
         ran = run(programs, stocks)
         answer = ran.results[CLIENT]

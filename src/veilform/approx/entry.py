@@ -85,6 +85,7 @@ class Activation:
             ``fine`` bits more, before bits are dropped, in a ring wider by those.
         room: bits that the input's ring has beyond what the input needs.
         constants: what both parties compute from a plan in floating point, to be compared.
+        square: whether the secure function is x^2, for which there are closer bounds.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Activation:
     fine: int = 0
     room: int = 0
     constants: Callable[[Elementwise], Sequence[Words]] = _nothing
+    square: bool = False
 
 
 MOST_KEYS = 512

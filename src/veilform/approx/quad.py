@@ -35,4 +35,5 @@ ENTRY = Activation(
     secure=secure,
     fold=Fold(shift=1, halvings=3, offset=3 / 8),
     degree=2,
+    square=True,
 )

@@ -31,10 +31,11 @@ FIRST, ROUNDS = 1e-5, 6
 
 
 def settings(runs: int) -> list[Setting]:
-    """What is run: four mixes that use every protocol; other depths and widths of the fastest."""
+    """What is run: four mixes that use every protocol; other depths, widths and small weights."""
     shapes = [(SMALL.with_functions(*mix), LENGTHS) for mix in MIXES]
     shapes += [(SMALL.with_layers(DEEP), LENGTHS), (LARGE, LENGTHS), (WIDE, LENGTHS[1:])]
     shapes += [(LARGE.with_layers(DEEP), LENGTHS[1:2])]
+    shapes += [(SMALL.with_weights(8), LENGTHS), (LARGE.with_weights(8), LENGTHS[1:2])]
     shapes += [(LARGE.with_functions(*MIXES[1]), LENGTHS[1:2])]
     return [Setting(shape, length, runs=runs) for shape, lengths in shapes for length in lengths]
 

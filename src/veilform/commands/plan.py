@@ -11,6 +11,7 @@ from rich.table import Table
 
 from veilform.commands import console
 from veilform.commands.console import Json
+from veilform.commands.quantizing import BITS, Weights
 from veilform.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def plan(
         typer.Option(help="Another activation; for layers that differ, one for each: a,b,c."),
     ] = None,
     attention: Annotated[str | None, typer.Option(help="Another attention, likewise.")] = None,
+    weights: Annotated[
+        Weights | None, typer.Option(help="Bits of the layers' weights: see `veilform quantize`.")
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +95,8 @@ def plan(
         if act or attention:
             shape = shape.with_functions(act or shape.activation, attention or shape.attention)
             side = None
+        if weights is not None:
+            shape, side = shape.with_weights(BITS[weights]), None
         where = Where(rates, over, seq, batch, apart)
         mixes: list[Mix] = []
         if seconds is not None:

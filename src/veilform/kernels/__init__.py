@@ -47,6 +47,7 @@ from veilform.kernels._harmonics import (
     phasor,
 )
 from veilform.kernels._matmul import PackedMatrix, PackedStack, matmul, pack, pack_stack
+from veilform.kernels._small import SmallMatrix, pack_small, shifts_of
 from veilform.kernels._tiles import winograd
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "PackedMatrix",
     "PackedStack",
     "Segments",
+    "SmallMatrix",
     "available",
     "centre",
     "compare_evaluate",
@@ -76,9 +78,11 @@ __all__ = [
     "opened_share",
     "opened_square",
     "pack",
+    "pack_small",
     "pack_stack",
     "phasor",
     "set_threads",
+    "shifts_of",
     "threads",
     "use",
     "winograd",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from veilform.kernels import _check, reference
 from veilform.kernels._check import U8, U64
 from veilform.kernels._dispatch import selected
+from veilform.kernels._small import SmallMatrix, matmul_small
 
 #: Bytes in which a packed weight may be stored.
 WIDTHS = (1, 2, 3, 4, 8)
@@ -138,15 +139,16 @@ def _aligned(size: int) -> U8:
 
 def matmul(
     a: U64,
-    b: U64 | PackedMatrix | PackedStack,
+    b: U64 | PackedMatrix | SmallMatrix | PackedStack,
     bits: int | None = None,
     out: U64 | None = None,
     accumulate: bool = False,
 ) -> U64:
     """The product (..., m, k) @ (..., k, n) modulo 2^bits, the batch axes being equal.
 
-    With a `PackedMatrix` (k, n), every leading axis of ``a`` counts as rows; with a `PackedStack`
-    (T, k, n), every one but the first, which is T: (T, ..., k) becomes (T, ..., n).
+    With a `PackedMatrix` or a `SmallMatrix` (k, n), every leading axis of ``a`` counts as rows;
+    with a `PackedStack` (T, k, n), every one but the first, which is T: (T, ..., k) becomes
+    (T, ..., n).
 
     Bits of the operands from ``bits`` on do not matter, and those of the result are zero. A ring of
     up to 52 bits is faster than a larger one where the CPU has AVX-512 IFMA.
@@ -165,7 +167,7 @@ def matmul(
     a = _check.words("a", a)
     if isinstance(b, PackedStack):
         return _matmul_stack(a, b, bits, out, accumulate)
-    packed = b if isinstance(b, PackedMatrix) else None
+    packed = b if isinstance(b, PackedMatrix | SmallMatrix) else None
     if bits is None:
         bits = packed.bits if packed else 64
     _check.modulus(bits)
@@ -205,7 +207,9 @@ def _matmul_plain(a: U64, b: U64, bits: int, out: U64 | None, accumulate: bool) 
     return out
 
 
-def _matmul_packed(a: U64, b: PackedMatrix, bits: int, out: U64 | None, accumulate: bool) -> U64:
+def _matmul_packed(
+    a: U64, b: PackedMatrix | SmallMatrix, bits: int, out: U64 | None, accumulate: bool
+) -> U64:
     at = selected()
     if b._path != at.path:
         raise ValueError(f"the matrix was packed for path {b._path!r}, but {at.path!r} is in use")
@@ -217,6 +221,9 @@ def _matmul_packed(a: U64, b: PackedMatrix, bits: int, out: U64 | None, accumula
     rows = int(np.prod(a.shape[:-1], dtype=np.int64))
     flat = a.reshape(rows, k)
     out = _result(out, (*a.shape[:-1], n))
+    if isinstance(b, SmallMatrix):
+        matmul_small(flat, b, bits, out.reshape(rows, n), accumulate)
+        return out
     if at.native is None:
         _by_reference(flat, b._data, bits, out.reshape(rows, n), accumulate)
         return out

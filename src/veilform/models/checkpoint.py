@@ -86,6 +86,11 @@ class Checkpoint:
         wanted += [name + _SCALE for name in wanted if self._is_scale(name + _SCALE)]
         copy_tensors(self.file, wanted, path)
 
+    def rewrite(self, others: Mapping[str, Float32], path: Path) -> None:
+        """Copy all tensors to a new safetensors file, but ``others`` in place of their names."""
+        dropped = {name + _SCALE for name in others if self._is_scale(name + _SCALE)}
+        copy_tensors(self.file, set(self.file.tensors) - dropped, path, others)
+
     def _load_one(self, name: str) -> Float32:
         tensor = self.file.read(name)
         if tensor.dtype == np.int8:

@@ -106,21 +106,37 @@ class TensorFile:
             raise ModelError(f"cannot read {self.path.name}: {error.strerror}") from error
 
 
-def copy_tensors(source: TensorFile, names: Iterable[str], path: Path) -> None:
-    """Write ``names`` as they are stored in ``source`` to a new safetensors file at ``path``."""
+def copy_tensors(
+    source: TensorFile,
+    names: Iterable[str],
+    path: Path,
+    others: Mapping[str, NDArray[np.float32]] | None = None,
+) -> None:
+    """Write ``names`` as they are stored in ``source`` to a new safetensors file at ``path``.
+
+    Args:
+        others: float32 tensors in place of those of the same name.
+    """
     header: dict[str, object] = {}
     names = sorted(names)
+    others = others or {}
     offset = 0
     for name in names:
         stored = source.tensors[name]
-        span = (offset, offset + stored.size)
-        header[name] = {"dtype": stored.dtype, "shape": stored.shape, "data_offsets": span}
-        offset += stored.size
+        dtype, size = (stored.dtype, stored.size)
+        if name in others:
+            dtype, size = "F32", others[name].nbytes
+        span = (offset, offset + size)
+        header[name] = {"dtype": dtype, "shape": stored.shape, "data_offsets": span}
+        offset += size
     encoded = msgspec.json.encode(header)
     encoded += b" " * (-len(encoded) % 8)  # the data starts at a multiple of 8 bytes
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(encoded)) + encoded)
         for name in names:
+            if name in others:
+                file.write(np.ascontiguousarray(others[name], "<f4").data)
+                continue
             for chunk in source.chunks(name):
                 file.write(chunk)
 

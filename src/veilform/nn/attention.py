@@ -44,7 +44,7 @@ def attend(
     Without a division the weights of padded keys are 0, and the values are taken as they are.
 
     Args:
-        x: (B, S, D) at scale HIDDEN.
+        x: (B, S, D) at the layer's scale of rows.
 
     Returns:
         (B, S, D), in a ring of ``scales.projected`` bits.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from veilform.approx.entry import Activation, Elementwise
-from veilform.nn.scales import HIDDEN, WEIGHT, FeedForwardScales
+from veilform.nn.scales import FeedForwardScales
 from veilform.protocol.effects import Protocol
 from veilform.protocol.linear import linear
 from veilform.protocol.lookup import Checked
@@ -25,21 +25,21 @@ def activate(
     """g(x W + b), for b that holds the activation's shift, in the ring of the block's output.
 
     Args:
-        x: (B, S, D) at scale HIDDEN.
-        inner: (D, F) at scale WEIGHT; bias (F,) at HIDDEN + WEIGHT.
+        x: (B, S, D) at ``scales.source``.
+        inner: (D, F) at ``scales.entry``; bias (F,) at the sum of both.
 
     Returns:
         (B, S, F) at ``scales.active``.
     """
     assert activation.secure is not None
     me.begin("linear")
-    wide = yield from linear(me, [(x, inner)], scales.inner + WEIGHT, bias)
+    wide = yield from linear(me, [(x, inner)], scales.inner + scales.entry, bias)
     me.begin("activation")
     plan = elementwise(scales)
-    result = yield from activation.secure(me, drop(me, wide, WEIGHT), plan, checks)
+    result = yield from activation.secure(me, drop(me, wide, scales.entry), plan, checks)
     return (yield from preshare(me, result))
 
 
 def elementwise(scales: FeedForwardScales) -> Elementwise:
     """What the activation is told of its wires."""
-    return Elementwise(HIDDEN, scales.bound, scales.active, scales.output)
+    return Elementwise(scales.source, scales.bound, scales.active, scales.output)

@@ -20,7 +20,7 @@ from veilform.values import Additive, Preshared
 def normalise(
     me: Party, x: Preshared, scales: NormScales, checks: list[Checked]
 ) -> Protocol[Preshared]:
-    """(x - mean) / sqrt(variance + eps) over the last axis, at scale HIDDEN.
+    """(x - mean) / sqrt(variance + eps) over the last axis, at the scale that the plan says.
 
     The row is centred as d x - sum(x), without a division; sqrt(d / sum of squares) of the centred
     row c then normalises it whatever its unit. c is opened once: its square and its product both

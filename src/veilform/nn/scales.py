@@ -15,9 +15,9 @@ import msgspec
 from veilform.protocol import tables
 
 HIDDEN = 12
-"""Scale of a layer's input: the normalised row."""
+"""Scale of a normalised row, unless a layer's weights are small integers: see `LayerScales`."""
 WEIGHT = 13
-"""Scale of the weights that make queries, keys, values, and the inner feed-forward."""
+"""Scale of the weights that make queries, keys, values, and the inner feed-forward, likewise."""
 WORDS = 16
 """Scale of a private embedding's rows."""
 SCORE = 10
@@ -54,7 +54,7 @@ class NormScales(msgspec.Struct, frozen=True):
         sum_of_squares: window of that sum.
         root_shift: drops bits of sqrt(d / sum).
         root: bits of its ring then.
-        output_shift: brings the product to scale HIDDEN.
+        output_shift: brings the product to the scale of a normalised row.
         output: bits of the result's ring.
     """
 
@@ -102,7 +102,7 @@ class DivisionScales(msgspec.Struct, frozen=True):
         return reciprocal_table(self.denominator, self.numerator, ring)
 
 
-class AttentionScales(msgspec.Struct, frozen=True):
+class AttentionScales(msgspec.Struct, frozen=True, omit_defaults=True):
     """One attention layer. Rings are given by their bits.
 
     Attributes:
@@ -113,7 +113,7 @@ class AttentionScales(msgspec.Struct, frozen=True):
         bound: |score| <= 2^bound.
         score: ring of the scores once bits are dropped.
         numerator: scale of the numerators, or of the weights of an attention without a division.
-        value_shift: drops bits of the values, from HIDDEN + WEIGHT.
+        value_shift: drops bits of the values as they leave their linear layer.
         value: ring of the values then.
         weighted: ring of numerators and masked values, of their products, and of the denominator.
         mask_bits: the client's mask is round(2^mask_bits / tokens) at tokens, 0 at padding.
@@ -122,6 +122,7 @@ class AttentionScales(msgspec.Struct, frozen=True):
         output: scale of the result.
         projected: ring of the result, and of the output projection.
         weight: scale of the output projection's weights.
+        entry: scale of the weights that make queries, keys and values.
     """
 
     length: int
@@ -140,17 +141,20 @@ class AttentionScales(msgspec.Struct, frozen=True):
     output: int
     projected: int
     weight: int
+    entry: int = WEIGHT
 
 
-class FeedForwardScales(msgspec.Struct, frozen=True):
+class FeedForwardScales(msgspec.Struct, frozen=True, omit_defaults=True):
     """One feed-forward block.
 
     Attributes:
         bound: |x| <= 2^bound for an inner element x.
-        inner: bits of the ring of the inner elements at scale HIDDEN.
+        inner: bits of the ring of the inner elements, at scale ``source``.
         active: scale of what the activation makes of them.
         outer: scale of the outer weights.
         output: bits of the ring of that, and of what the outer weights make of it.
+        source: scale of the input row and of the inner elements.
+        entry: scale of the weights that make them.
     """
 
     bound: int
@@ -158,6 +162,8 @@ class FeedForwardScales(msgspec.Struct, frozen=True):
     active: int
     outer: int
     output: int
+    source: int = HIDDEN
+    entry: int = WEIGHT
 
 
 class LayerScales(msgspec.Struct, frozen=True):
@@ -167,6 +173,15 @@ class LayerScales(msgspec.Struct, frozen=True):
     attention_norm: NormScales
     feedforward: FeedForwardScales
     feedforward_norm: NormScales
+
+    @property
+    def hidden(self) -> int:
+        """Scale of the input row, and of the normalised row inside.
+
+        Weights of small integers are rounded far more than a row at HIDDEN: a layer of them has
+        rows of fewer bits.
+        """
+        return self.feedforward.source
 
 
 class HeadScales(msgspec.Struct, frozen=True):

@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 from veilform.approx import registry
 from veilform.errors import InputError
 from veilform.models.bert import names
-from veilform.models.bert.config import CLS_CLASSIFIER, MEAN_CLASSIFIER, BertConfig
+from veilform.models.bert.config import (
+    CLS_CLASSIFIER,
+    MEAN_CLASSIFIER,
+    SMALL_PARTS,
+    BertConfig,
+)
 
 POSITIONS = 512
 VOCABULARY = 1000
@@ -22,6 +27,7 @@ class ModelShape:
         pooling: "cls" or "mean".
         activation, attention: names in the registry; for layers that differ, one for each, joined
             by commas.
+        weights: bits of small integers in all layers' matrices, 4 or 8; 0: they are none.
     """
 
     name: str
@@ -33,6 +39,7 @@ class ModelShape:
     epsilon: float = 1e-12
     activation: str = "quad"
     attention: str = "2quad"
+    weights: int = 0
 
     def with_layers(self, layers: int | None) -> ModelShape:
         """The same with so many layers, all with the first one's functions; None: as it is."""
@@ -56,6 +63,10 @@ class ModelShape:
         if not {len(made.activations), len(made.attentions)} <= {1, self.layers}:
             raise InputError(f"give one function, or one for each of {self.layers} layers")
         return made
+
+    def with_weights(self, bits: int) -> ModelShape:
+        """The same with weights of so many bits."""
+        return replace(self, weights=bits)
 
     def config(self) -> dict[str, object]:
         """A Hugging Face config.json of a student of this shape."""
@@ -111,11 +122,18 @@ class ModelShape:
             config.layer_norm_eps,
             ",".join(config.activation(i) for i in layers),
             ",".join(config.attention(i) for i in layers),
+            # A mix of them is planned as it is only with the checkpoint's own functions.
+            *({bits for _, bits in config.small_weights} if _all_alike(config) else ()),
         )
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor of its checkpoint."""
         return names.expected_shapes(BertConfig.parse(self.config()))
+
+
+def _all_alike(config: BertConfig) -> bool:
+    every = len(config.small_weights) == config.num_hidden_layers * len(SMALL_PARTS)
+    return every and len({bits for _, bits in config.small_weights}) == 1
 
 
 _ALL = (

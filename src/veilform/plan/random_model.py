@@ -21,6 +21,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from veilform.errors import InputError
 from veilform.models.bert import names
 from veilform.models.bert.calibrate import calibrate
+from veilform.models.bert.quantize import quantize
 from veilform.models.bert.sides import ServerSide
 from veilform.models.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 from veilform.models.text import bucket
@@ -51,6 +52,13 @@ def write_model(
         InputError: ``seq`` is out of range.
     """
     _check(seq)
+    if shape.weights:
+        with tempfile.TemporaryDirectory(prefix="veilform-plan-") as temporary:
+            unrounded = Path(temporary) / "model"
+            write_model(unrounded, shape.with_weights(0), seq, seed, progress)
+            progress("rounding the weights")
+            quantize(unrounded, folder, [("*", shape.weights)])
+        return
     folder.mkdir(parents=True)
     (folder / CONFIG).write_text(json.dumps(shape.config(), indent=1), encoding="utf-8")
     tokenizer().save(str(folder / TOKENIZER))

@@ -96,3 +96,13 @@ def test_durations(text: str, seconds: float) -> None:
 def test_no_durations(text: str) -> None:
     with pytest.raises(InputError, match="is no time"):
         duration(text)
+
+
+def test_small_weights_send_less(veilform: Run, tiny: Path) -> None:
+    wide, narrow = (
+        planned(veilform, tiny, "--seq", 16, "--weights", kind)["cost"]
+        for kind in ("float", "int8")
+    )
+    for name in ("bytes_client_to_server", "bytes_server_to_client", "offline_bytes"):
+        assert narrow[name] < wide[name], name
+    assert narrow["messages"] == wide["messages"]

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -97,8 +98,7 @@ class Gain:
         return float(np.abs(self.gain).max()) * math.sqrt(d) + float(np.linalg.norm(self.bias))
 
 
-@dataclass(frozen=True)
-class LayerBounds:
+class LayerBounds(msgspec.Struct, frozen=True):
     """Bounds on a layer's wires, as real numbers.
 
     Attributes:
@@ -106,6 +106,8 @@ class LayerBounds:
         values: an element of v.
         attention_row, feedforward_row: length of a layer norm's input row.
         inner: an element of the inner feed-forward and the activation's shift.
+        attention_element, feedforward_element: an element of such a row less the row's mean, if a
+            closer bound than the row's length is known.
     """
 
     scores: float
@@ -113,6 +115,18 @@ class LayerBounds:
     attention_row: float
     inner: float
     feedforward_row: float
+    attention_element: float = math.inf
+    feedforward_element: float = math.inf
+
+    @property
+    def attention_centred(self) -> float:
+        """An element of the row that the layer norm after attention takes, less the row's mean."""
+        return min(self.attention_row, self.attention_element)
+
+    @property
+    def feedforward_centred(self) -> float:
+        """The same after the feed-forward block."""
+        return min(self.feedforward_row, self.feedforward_element)
 
 
 def layer_bounds(config: BertConfig, tensors: Tensors, index: int, before: Gain) -> LayerBounds:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from veilform.approx import registry
 from veilform.models.bert import names
 from veilform.models.bert.bounds import Affine, Gain, Tensors
 from veilform.models.bert.config import BertConfig
+from veilform.models.bert.folding import folded, gain_before
 from veilform.models.bert.secure import ServerWeights
 from veilform.nn.scales import CLASSIFIER, HIDDEN, WEIGHT, WORDS, Scales
 from veilform.ring import Words
@@ -32,15 +32,22 @@ def ring_arrays(
         yield name.removeprefix("+"), name.startswith("+"), fixed.encode(value, scale)
 
 
-def server_weights(arrays: Iterable[tuple[str, bool, Words]]) -> ServerWeights:
-    """Those of `ring_arrays`, each packed for the kernels as it comes and then let go."""
+def server_weights(
+    arrays: Iterable[tuple[str, bool, Words]], small: Container[str] = ()
+) -> ServerWeights:
+    """Those of `ring_arrays`, each packed for the kernels as it comes and then let go.
+
+    Args:
+        small: names of the matrices of small integers.
+    """
     weights: dict[str, object] = {}
     biases: dict[str, Words] = {}
     for name, is_bias, words in arrays:
         if is_bias:
             biases[name] = words
         else:
-            weights[name] = kernels.pack(words.view(np.int64)) if words.ndim == 2 else words
+            pack = kernels.pack_small if name in small else kernels.pack
+            weights[name] = pack(words.view(np.int64)) if words.ndim == 2 else words
     return ServerWeights(weights, biases)
 
 
@@ -48,41 +55,32 @@ def _tensors(
     config: BertConfig, tensors: Tensors, scales: Scales, private: bool
 ) -> Iterator[tuple[str, Real, int]]:
     """(name, value, scale); a bias has a plus before its weight's name."""
-    d = config.hidden_size
-    before = Gain(np.ones(d), np.zeros(d))
     if private:
         yield from _embedding(tensors, scales)
-        before = Gain.read(tensors, names.EMBEDDING_NORM)
-    wide = HIDDEN + WEIGHT
     for i, layer in enumerate(scales.layers):
+        name, hidden = f"layer.{i}.", layer.hidden
+        of = folded(config, tensors, i, gain_before(config, tensors, i, private))
+        at = layer.attention
+        yield name + "qkv", of.qkv.weight, at.entry
+        yield "+" + name + "qkv", of.qkv.bias, hidden + at.entry
 
-        def affine(part: str, index: int = i) -> Affine:
-            return Affine.read(tensors, names.layer(index, part))
-
-        name = f"layer.{i}."
-        q, k, v = (affine(part).after(before) for part in (names.QUERY, names.KEY, names.VALUE))
-        root = math.sqrt(config.head_size)
-        yield name + "qkv", np.concatenate([q.weight / root, k.weight, v.weight], axis=1), WEIGHT
-        yield "+" + name + "qkv", np.concatenate([q.bias / root, k.bias, v.bias]), wide
-
-        projection, at = affine(names.ATTENTION_OUT), layer.attention
         out = at.output + at.weight
-        yield name + "projection", projection.weight, at.weight
-        yield "+" + name + "projection", projection.bias + before.bias, out
-        yield name + "attention_gain", before.gain, out - HIDDEN
+        yield name + "projection", of.projection.weight, at.weight
+        yield "+" + name + "projection", of.projection.bias + of.before.bias, out
+        yield name + "attention_gain", of.before.gain, out - hidden
 
-        middle = Gain.read(tensors, names.layer(i, names.ATTENTION_NORM))
-        inner, outer = affine(names.INNER).after(middle), affine(names.OUT)
         fold = registry.activation(config.activation(i)).fold
-        yield name + "inner", inner.weight, WEIGHT
-        yield "+" + name + "inner", inner.bias + fold.shift, wide
-        scale = layer.feedforward.outer
-        out = layer.feedforward.active + fold.halvings + scale
+        forward = layer.feedforward
+        yield name + "inner", of.inner.weight, forward.entry
+        yield "+" + name + "inner", of.inner.bias + fold.shift, hidden + forward.entry
+        scale, outer = forward.outer, of.outer
+        out = forward.active + fold.halvings + scale
         rounded = np.rint(outer.weight * 2.0**scale) * 2.0**-scale
         yield name + "outer", rounded / 2**fold.halvings, scale + fold.halvings
-        yield "+" + name + "outer", outer.bias + fold.offset * rounded.sum(0) + middle.bias, out
-        yield name + "feedforward_gain", middle.gain, out - HIDDEN
-        before = Gain.read(tensors, names.layer(i, names.OUT_NORM))
+        bias = outer.bias + fold.offset * rounded.sum(0) + of.middle.bias
+        yield "+" + name + "outer", bias, out
+        yield name + "feedforward_gain", of.middle.gain, out - hidden
+    before = gain_before(config, tensors, len(scales.layers), private)
     yield from _head(config, tensors, before, scales.head.pool)
 
 

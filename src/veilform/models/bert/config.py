@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard, TypeVar
@@ -15,8 +16,14 @@ from veilform.models.checkpoint import read_config
 CLS_CLASSIFIER = "BertForSequenceClassification"
 MEAN_CLASSIFIER = "BertMeanPoolForSequenceClassification"
 
+SMALL_WEIGHTS = "small_weights"
+"""The key of config.json that names the matrices of small integers, and their bits."""
+SMALL_PARTS = ("qkv", "projection", "inner", "outer")
+SMALL_BITS = (4, 8)
+
 MAX_SIZE = 1 << 31
 _MAX_LABELS = 10_000
+_LAYERS = "num_hidden_layers"
 _T = TypeVar("_T")
 
 
@@ -30,6 +37,7 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
         head_act: activation of the "cls" pooling's dense layer.
         classifies: whether a classifier follows the pooling; if not, there are no labels.
         problem_type: Hugging Face's: how logits are meant.
+        small_weights: the secure program's matrices that hold small integers, and of how many bits.
     """
 
     architecture: str
@@ -55,6 +63,7 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
     position_embedding_type: str = "absolute"
     is_decoder: bool = False
     add_cross_attention: bool = False
+    small_weights: tuple[tuple[str, int], ...] = ()
 
     @property
     def head_size(self) -> int:
@@ -68,6 +77,17 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
     def attention(self, layer: int) -> str:
         """The name of what turns a layer's scores into weights."""
         return self.layer_softmax_acts[layer] if self.layer_softmax_acts else self.softmax_act
+
+    def small(self, private_embedding: bool = False) -> dict[str, int]:
+        """Bits of the matrices that the server multiplies as small integers, by name.
+
+        A private embedding's gain is folded into the first layer's queries, keys and values, which
+        are then none.
+        """
+        found = dict(self.small_weights)
+        if private_embedding:
+            found.pop("layer.0.qkv", None)
+        return found
 
     @property
     def outputs(self) -> int:
@@ -127,6 +147,7 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
             position_embedding_type=reader.text("position_embedding_type", "absolute"),
             is_decoder=reader.flag("is_decoder"),
             add_cross_attention=reader.flag("add_cross_attention"),
+            small_weights=reader.small_weights(),
         )
         return (None if reader.problems else config), reader.problems
 
@@ -171,6 +192,18 @@ class _Reader:
                 return found
         return self._bad(key, value, "a list of one name a layer", ())
 
+    def small_weights(self) -> tuple[tuple[str, int], ...]:
+        """A table from "layer.I.PART" to bits."""
+        value, layers = self._raw.get(SMALL_WEIGHTS), self._raw.get(self.family.key(_LAYERS))
+        if value is None:
+            return ()
+        if isinstance(value, dict) and _is_whole(layers):
+            known = all(_is_matrix(name, layers) for name in value)
+            if known and all(_is_whole(bits) and bits in SMALL_BITS for bits in value.values()):
+                return tuple(sorted(value.items()))
+        what = f'a table from "layer.I.PART" to 4 or 8 bits, PART one of {", ".join(SMALL_PARTS)}'
+        return self._bad(SMALL_WEIGHTS, value, what, ())
+
     def flag(self, key: str) -> bool:
         value = self._get(key, False)
         return value if isinstance(value, bool) else self._bad(key, value, "true or false", False)
@@ -211,6 +244,14 @@ class _Reader:
         found = "is missing" if own not in self._raw else f"is {_shorten(value)}"
         self.problems.append(f"{own} {found}; expected {expected}")
         return stand_in
+
+
+_MATRIX = re.compile(rf"layer\.(0|[1-9][0-9]{{0,4}})\.({'|'.join(SMALL_PARTS)})")
+
+
+def _is_matrix(name: object, layers: int) -> bool:
+    found = _MATRIX.fullmatch(name) if isinstance(name, str) else None
+    return found is not None and int(found[1]) < layers
 
 
 def _is_whole(value: object) -> TypeGuard[int]:

@@ -9,7 +9,7 @@ layer norm's product, which gives ``64 - output_shift`` bits to everything up to
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -20,7 +20,9 @@ from veilform.errors import ModelError
 from veilform.models.bert import names
 from veilform.models.bert.bounds import SLACK, Affine, Gain, LayerBounds, Tensors, layer_bounds
 from veilform.models.bert.calibration import Calibration, LayerCalibration, Range
+from veilform.models.bert.closer import closer
 from veilform.models.bert.config import BertConfig
+from veilform.models.bert.small import by_layer, small_scales
 from veilform.nn.scales import (
     CLASSIFIER,
     HIDDEN,
@@ -53,8 +55,13 @@ WEIGHT_BITS = (10, 14)
 """Fewest and most fraction bits of the weights whose scale is free."""
 QUERY_BITS, ACTIVE_BITS, VALUE_BITS, POOL_BITS = 8, 8, 8, 10
 """Fewest fraction bits of queries and keys, activations, values, pooling weights."""
+SMALL_HIDDEN = 9
+"""Scale of the rows of a layer with small weights, whose rounding is coarser by far."""
+GAIN_BITS = 10
+"""Fewest fraction bits of the gain on a residual beside small weights."""
 PASSED = 17 / 16
 """So many times the end of its range may a denominator be, and no flag tell."""
+_NONE: Mapping[str, int] = {}
 SIGN = 2
 """Bits of a ring beyond a wire's bound: for its sign, and for lifting it."""
 
@@ -89,14 +96,20 @@ def plan_lengths(
     gains += [
         Gain.read(tensors, names.layer(i, names.OUT_NORM)) for i in range(config.num_hidden_layers)
     ]
-    bounds = [layer_bounds(config, tensors, i, gains[i]) for i in range(config.num_hidden_layers)]
+    small = small_scales(config, tensors, private)
+    bounds = []
+    for i in range(config.num_hidden_layers):
+        bounds.append(layer_bounds(config, tensors, i, gains[i]))
+        if by_layer(small, i):
+            bounds[-1] = closer(config, tensors, i, gains[i], bounds[-1])
     embedding = None
     if private:
         row = _embedding_row(tensors)
-        embedding = _norm(config, row, calibration.embedding_variance.whole)
+        measured = calibration.embedding_variance.whole
+        embedding = _norm(config, row, row, measured, _hidden(by_layer(small, 0)))
         embedding = _at(embedding, config, row, WORDS)
     planned = tuple(
-        _plan(config, tensors, calibration, bounds, gains[-1], embedding, length)
+        _plan(config, tensors, calibration, bounds, small, gains[-1], embedding, length)
         for length in lengths
     )
     # There is one set of weights for all lengths.
@@ -119,15 +132,18 @@ def _plan(
     tensors: Tensors,
     calibration: Calibration,
     bounds: Sequence[LayerBounds],
+    small: Mapping[str, int],
     last_gain: Gain,
     embedding: NormScales | None,
     length: int,
 ) -> Scales:
     layers: list[LayerScales] = []
     room = embedding.output if embedding else WORD
+    steps = [by_layer(small, i) for i in range(config.num_hidden_layers)]
+    following = [*map(_hidden, steps[1:]), HIDDEN]
     for i, (bound, measured) in enumerate(zip(bounds, calibration.layers, strict=True)):
         try:
-            layers.append(_layer(config, i, bound, measured, length, room))
+            layers.append(_layer(config, i, bound, measured, length, room, steps[i], following[i]))
         except ModelError as error:
             raise ModelError(f"layer {i}: {error}") from None
         room = layers[-1].feedforward_norm.output
@@ -157,23 +173,42 @@ def _layer(
     measured: LayerCalibration,
     length: int,
     room: int,
+    small: Mapping[str, int] = _NONE,
+    following: int = HIDDEN,
 ) -> LayerScales:
-    """Layer ``index``, whose input has a ring of ``room`` bits at most."""
+    """Layer ``index``, whose input has a ring of ``room`` bits at most.
+
+    Args:
+        small: scales of its matrices of small integers, by part.
+        following: scale of the row that it passes on.
+    """
     attention_of = registry.attention(config.attention(index))
     activation = registry.activation(config.activation(index))
-    attention = _attention(config, attention_of, bounds, measured.denominator.whole, length, room)
-    middle = _norm(config, bounds.attention_row, measured.attention_variance.whole)
-    feedforward = _feedforward(config, activation, bounds, middle.output)
-    needed = max(feedforward.inner + WEIGHT, feedforward.output)
+    attention = _attention(
+        config, attention_of, bounds, measured.denominator.whole, length, room, small
+    )
+    around, after = bounds.attention_centred, bounds.feedforward_centred
+    middle = _norm(
+        config, bounds.attention_row, around, measured.attention_variance.whole, _hidden(small)
+    )
+    feedforward = _feedforward(config, activation, bounds, middle.output, small)
+    needed = max(feedforward.inner + feedforward.entry, feedforward.output)
     middle = msgspec.structs.replace(middle, output=needed)
-    last = _norm(config, bounds.feedforward_row, measured.feedforward_variance.whole)
+    last = _norm(
+        config, bounds.feedforward_row, after, measured.feedforward_variance.whole, following
+    )
     scale = feedforward.active + activation.fold.halvings + feedforward.outer
     return LayerScales(
         attention,
-        _at(middle, config, bounds.attention_row, attention.output + attention.weight),
+        _at(middle, config, around, attention.output + attention.weight),
         feedforward,
-        _at(last, config, bounds.feedforward_row, scale),
+        _at(last, config, after, scale),
     )
+
+
+def _hidden(small: Mapping[str, int]) -> int:
+    """Scale of a layer's rows."""
+    return SMALL_HIDDEN if small else HIDDEN
 
 
 def _attention(
@@ -183,16 +218,20 @@ def _attention(
     measured: Range,
     length: int,
     room: int,
+    small: Mapping[str, int],
 ) -> AttentionScales:
+    hidden, entry = _hidden(small), small.get("qkv", WEIGHT)
     bound = _bound(bounds.scores)
     score = bound + SCORE + SIGN + attention.room
-    query = min(HIDDEN, room - (score - SCORE + HIDDEN + WEIGHT))
+    query = min(hidden, room - (score - SCORE + hidden + entry))
+    if "qkv" in small:
+        query = _fewer_limbs(score - SCORE + hidden + entry, query, QUERY_BITS)
     if query < QUERY_BITS:
         raise ModelError(
             f"attention scores may reach {bounds.scores:.3g}, which leaves queries and keys "
             f"{query} fraction bits; at least {QUERY_BITS} are needed"
         )
-    score_shift, query_shift = 2 * query - SCORE, HIDDEN + WEIGHT - query
+    score_shift, query_shift = 2 * query - SCORE, hidden + entry - query
 
     mask_bits = (length - 1).bit_length() + 3
     numerator = attention.scale
@@ -211,10 +250,10 @@ def _attention(
         # The weighted sum of values is at most the denominator times the largest value. A
         # denominator is seen to be out of range two cells beyond at the latest.
         largest_sum = _bits(window.highest * PASSED) + _bits(bounds.values)
-    value = min(HIDDEN, WORD - shift - SIGN - largest_sum)
+    value = min(hidden, WORD - shift - SIGN - largest_sum)
     weighted = max(_bits(window.bound) if window else 0, largest_sum + value) + SIGN
     weighted = max(weighted, attention.mask)
-    value_shift, value_ring = HIDDEN + WEIGHT - value, _bits(bounds.values) + value + SIGN
+    value_shift, value_ring = hidden + entry - value, _bits(bounds.values) + value + SIGN
     qkv = max(score + score_shift + query_shift, value_ring + value_shift)
     if value < VALUE_BITS or weighted + shift > WORD or qkv > room:
         raise ModelError(
@@ -226,10 +265,12 @@ def _attention(
         division, whole = _division(
             attention, mean, window, mask_bits, weighted, value, largest_sum + value
         )
-    output = min(HIDDEN, whole - 1)
-    row = _bits(config.hidden_size * bounds.attention_row)
+    output = min(hidden, whole - 1)
+    row = _bits(config.hidden_size * bounds.attention_centred)
     drops = whole - output if division else 0
-    weight = _weight_scale(bounds.attention_row, min(WORD - drops, room) - SIGN - row - output)
+    space = min(WORD - drops, room) - SIGN - row - output
+    gain = GAIN_BITS + hidden - output
+    weight = _small_or_free(small.get("projection"), gain, bounds.attention_row, space)
     return AttentionScales(
         length=length,
         qkv=qkv,
@@ -247,6 +288,7 @@ def _attention(
         output=output,
         projected=output + weight + row + SIGN,
         weight=weight,
+        entry=entry,
     )
 
 
@@ -299,32 +341,42 @@ def _division(
 
 
 def _feedforward(
-    config: BertConfig, activation: Activation, bounds: LayerBounds, room: int
+    config: BertConfig,
+    activation: Activation,
+    bounds: LayerBounds,
+    room: int,
+    small: Mapping[str, int],
 ) -> FeedForwardScales:
+    hidden, entry = _hidden(small), small.get("inner", WEIGHT)
     bound = _bound(bounds.inner)
-    inner = bound + HIDDEN + SIGN + activation.room
-    row = _bits(config.hidden_size * bounds.feedforward_row)
+    inner = bound + hidden + SIGN + activation.room
+    row = _bits(config.hidden_size * bounds.feedforward_centred)
     halvings = activation.fold.halvings
     # Active elements at their scale times weights / 2^halvings at scale outer + halvings.
     budget = room - SIGN - row - halvings
     # They leave their ring, at ``raw``, for this one without a message.
-    raw = activation.degree * HIDDEN + activation.fine
-    outer = _weight_scale(
-        bounds.feedforward_row,
-        min(budget - ACTIVE_BITS - 2, WORD - raw - halvings - row - SIGN),
-    )
-    active = min(HIDDEN, budget - outer)
+    raw = activation.degree * hidden + activation.fine
+    space = min(budget - ACTIVE_BITS - 2, WORD - raw - halvings - row - SIGN)
+    gain = GAIN_BITS - halvings
+    outer = _small_or_free(small.get("outer"), gain, bounds.feedforward_row, space)
+    active = min(hidden, budget - outer)
+    if "outer" in small:
+        active = _fewer_limbs(halvings + outer + row + SIGN, active, ACTIVE_BITS)
     output = active + halvings + outer + row + SIGN
-    if inner + WEIGHT > room or inner - activation.room > output + raw - active:
+    if inner + entry > room or inner - activation.room > output + raw - active:
         raise ModelError("the inner feed-forward is too large; distil with a smaller range")
-    return FeedForwardScales(bound, inner, active, outer, output)
+    return FeedForwardScales(bound, inner, active, outer, output, hidden, entry)
 
 
-def _norm(config: BertConfig, row: float, variance: Range) -> NormScales:
+def _norm(
+    config: BertConfig, row: float, element: float, variance: Range, hidden: int = HIDDEN
+) -> NormScales:
     """A layer norm's scales, but for those that its input decides: see :func:`_at`.
 
     Args:
         row: the input's length at most.
+        element: an element of it less the mean, at most.
+        hidden: scale of the result.
 
     Returns:
         With ``output`` the most bits that a result can have, and no scale of the input yet.
@@ -343,24 +395,24 @@ def _norm(config: BertConfig, row: float, variance: Range) -> NormScales:
         (row**2 + d * epsilon) * factor**2,
     )
     table = rsqrt_table(d, window)
-    root_scale = max(HIDDEN + 1, math.ceil(ROOT + math.log2(math.sqrt(highest) * factor)))
+    root_scale = max(hidden + 1, math.ceil(ROOT + math.log2(math.sqrt(highest) * factor)))
     largest_root = root_scale - math.log2(math.sqrt(lowest + epsilon) * factor)
     return NormScales(
         width=d,
         input=0,
         ring=0,
         centre_shift=centre_shift,
-        centred=_bits(d * row) - centre_shift + SIGN,
+        centred=_bits(d * element) - centre_shift + SIGN,
         epsilon=round(epsilon * squares),
         sum_of_squares=window,
         root_shift=_shift(table, root_scale),
         root=math.ceil(largest_root) + 1 + SIGN,
-        output_shift=root_scale - HIDDEN,
-        output=WORD - (root_scale - HIDDEN),
+        output_shift=root_scale - hidden,
+        output=WORD - (root_scale - hidden),
     )
 
 
-def _at(norm: NormScales, config: BertConfig, row: float, scale: int) -> NormScales:
+def _at(norm: NormScales, config: BertConfig, element: float, scale: int) -> NormScales:
     """The same for an input row at ``scale``."""
     shift = norm.centre_shift + scale
     if shift < 1:
@@ -368,10 +420,10 @@ def _at(norm: NormScales, config: BertConfig, row: float, scale: int) -> NormSca
             "a layer norm's input varies too little for its scale; calibrate on texts like those "
             "to be served"
         )
-    ring = _bits(config.hidden_size * row) + scale + SIGN
+    ring = _bits(config.hidden_size * element) + scale + SIGN
     if ring > WORD:
         raise ModelError(
-            f"a layer norm's input may reach {row:.3g}, too large for any ring; distil with a "
+            f"a layer norm's input may reach {element:.3g}, too large for any ring; distil with a "
             "smaller range"
         )
     return msgspec.structs.replace(norm, input=scale, ring=ring, centre_shift=shift)
@@ -432,6 +484,24 @@ def _embedding_row(tensors: Tensors) -> float:
     return SLACK * float(sum(np.linalg.norm(tensors[name], axis=1).max() for name in tables))
 
 
+def _small_or_free(small: int | None, gain: int, row: float, room: int) -> int:
+    """The scale of weights beside a residual's gain.
+
+    Args:
+        small: of small integers, whose scale is given; more bits are zeros, and exact.
+        gain: that the gain needs.
+    """
+    if small is None:
+        return _weight_scale(row, room)
+    scale = max(small, gain)
+    if scale > room:
+        raise ModelError(
+            f"a layer norm's input may reach {row:.3g}, which leaves its weights {room} fraction "
+            f"bits; its small weights need {scale}. Quantize it with `--layer PATTERN=float` there"
+        )
+    return scale
+
+
 def _weight_scale(row: float, room: int) -> int:
     """The finest scale of weights for which there is room."""
     scale = min(WEIGHT_BITS[1], room)
@@ -441,6 +511,15 @@ def _weight_scale(row: float, room: int) -> int:
             f"bits; at least {WEIGHT_BITS[0]} are needed. Distil with a smaller range"
         )
     return scale
+
+
+def _fewer_limbs(around: int, bits: int, least: int) -> int:
+    """Fraction bits of a wire whose ring has ``around`` bits more, for a product of small weights.
+
+    It takes a product of bytes for each 8 bits of the ring: one bit less where that spares one.
+    """
+    spares = (around + bits) % 8 == 1
+    return bits - 1 if spares and bits > least else bits
 
 
 def _shift(table: Table, scale: int) -> int:

@@ -37,8 +37,8 @@ class Inputs(NamedTuple):
     """The client's, as ring elements.
 
     Attributes:
-        rows: (B, S, D) embedded rows at scale HIDDEN, or (B, S, V + T) for a private embedding:
-            a one at the word and a one at the token type, behind the V words.
+        rows: (B, S, D) embedded rows at the first layer's scale, or (B, S, V + T) for a private
+            embedding: a one at the word and a one at the token type, behind the V words.
         mask: (B, S, 1): round(2^mask_bits / tokens) at tokens, 0 at padding.
         padding: (B, S, 1): 1 at padding, 0 at tokens.
         pool: (B, S, 1): round(2^pool / tokens) at tokens, 0 at padding.
@@ -136,9 +136,11 @@ class SecureBert:
     ) -> Protocol[Answer | None]:
         """One inference. Returns the answer at the client and None at the server."""
         shapes = weight_shapes(self.config, self.private_embedding)
+        small = self.config.small(self.private_embedding)
 
         def weight(name: str) -> Weight:
-            return Weight(name, shapes[name], None if server is None else server.weights[name])
+            value = None if server is None else server.weights[name]
+            return Weight(name, shapes[name], value, name in small)
 
         def bias(name: str) -> Array | None:
             return None if server is None else server.biases[name]

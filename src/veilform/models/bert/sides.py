@@ -37,7 +37,7 @@ from veilform.models.bert.stored import StoredTensors
 from veilform.models.text import BUCKETS, TokenBatch
 from veilform.nn.attention import scored
 from veilform.nn.feedforward import elementwise
-from veilform.nn.scales import HIDDEN, Scales
+from veilform.nn.scales import Scales
 from veilform.protocol.tables import Table
 from veilform.ring import Words
 
@@ -183,7 +183,7 @@ class ServerSide(Side):
         # positions in its bias as there are: the longest has them all.
         arrays = ring_arrays(config, tensors, planned[-1], private_embedding)
         hasher = hashlib.sha256()
-        self._packed = server_weights(_hashed(arrays, hasher))
+        self._packed = server_weights(_hashed(arrays, hasher), config.small(private_embedding))
         self.content = hasher.hexdigest()
         del tensors, arrays
         memory.trim()
@@ -262,7 +262,7 @@ class ClientSide(Side):
         if self.scales.private_embedding:
             rows = one_hot(self.config, batch)
         else:
-            rows = fixed.encode(self.public.embed(batch.ids, batch.types), HIDDEN)
+            rows = fixed.encode(self.public.embed(batch.ids, batch.types), scales.layers[0].hidden)
         padding = (batch.mask == 0).astype(np.uint64)[..., None]
         return Inputs(rows, column(bits), padding, column(scales.head.pool))
 

@@ -96,6 +96,11 @@ class StoredTensors(Mapping[str, Float32]):
     def __len__(self) -> int:
         return len(self._wanted)
 
+    def rewrite(self, path: Path, others: Mapping[str, Float32]) -> None:
+        """Copies the checkpoint's tensors to a new file, but ``others``, by BERT's names."""
+        theirs = {self._layout.stored(name): tensor for name, tensor in others.items()}
+        self._checkpoint.rewrite(theirs, path)
+
     def export(self, path: Path) -> None:
         """Copies all of them as they are stored to a new safetensors file."""
         self._checkpoint.export(self._layout.shapes(self._wanted), path)

@@ -21,10 +21,10 @@ from veilform.ring import Words
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.values import Array, Opened, Weight
 
-SEND, RECEIVE, MESSAGE = "send", "receive", "message"
+SEND, RECEIVE, MESSAGE, SMALL = "send", "receive", "message", "small"
 KINDS = (
-    "mix", "matmul", "opened", "harmonic", "look-up", "walk", "compare", "stock", SEND, RECEIVE,
-    MESSAGE,
+    "mix", "matmul", SMALL, "opened", "harmonic", "look-up", "walk", "compare", "stock", SEND,
+    RECEIVE, MESSAGE,
 )  # fmt: skip
 
 
@@ -34,7 +34,8 @@ class Step(NamedTuple):
     Attributes:
         operation: of the model.
         kind: one of ``KINDS``.
-        units: words of ``mix``, ``opened`` and ``harmonic``; multiply-adds of ``matmul``; leaves of
+        units: words of ``mix``, ``opened`` and ``harmonic``; multiply-adds of ``matmul``; products
+            of bytes of ``small``, ceil(bits / 8) for each multiply-add by small weights; leaves of
             a ``look-up``; levels of ``walk`` and ``compare``; bytes of ``stock``, ``send`` and
             ``receive``; 1 of a ``message`` that is waited for.
     """
@@ -68,8 +69,11 @@ class _Rehearsing(ShapeParty):
         if len(weight.shape) == 1:
             self.note("mix", x.size)
         else:
-            inner = by.inner(x.shape) if by else x.shape
-            self.note("matmul", math.prod(inner) * weight.shape[-1])
+            work = math.prod(by.inner(x.shape) if by else x.shape) * weight.shape[-1]
+            if weight.small:
+                self.note(SMALL, work * -(-bits // 8))
+            else:
+                self.note("matmul", work)
         return super()._times(x, weight, bits, by, onto)
 
     def opened_share(self, x: Opened) -> Array:
