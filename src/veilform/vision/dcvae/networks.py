@@ -43,20 +43,22 @@ class Trunk(nn.Module):
 class Encoder(Trunk):
     """Images to the mean and the log variance of their latents.
 
-    Its last layer reads means over pixels, which are sums but for a factor of the weights: Adam's
-    steps do not grow with the number of pixels, and it is the head that served networks have.
+    Sums over pixels are normalised over the batch: at first they hardly differ between images, and
+    what all share would lie far from the prior. The served network has the norm in its last layer.
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.mean = nn.Linear(config.encoder, config.latent)
         self.spread = nn.Linear(config.encoder, config.latent)
+        self.norm = nn.BatchNorm1d(config.encoder, affine=False)
+        # Latents are to tell something from the start, so noise has a third of their deviation.
         nn.init.zeros_(self.spread.weight)
-        nn.init.zeros_(self.spread.bias)
+        nn.init.constant_(self.spread.bias, -2.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, latent) twice."""
-        x = averaged(super().forward(images)[1])
+        x = self.norm(averaged(super().forward(images)[1]))
         return self.mean(x), self.spread(x)
 
 

@@ -41,7 +41,7 @@ def save(
     for name, family in families(config).items():
         (folder / name).mkdir(exist_ok=True)
         (folder / name / CONFIG).write_bytes(_json(family))
-    _write(folder / ENCODER, _plain(encoder))
+    _write(folder / ENCODER, _without_pooled_norm(encoder, _plain(encoder)))
     _write(folder / DECODER, _plain(generator))
     if dual is not None:
         (folder / DUAL).mkdir(exist_ok=True)
@@ -61,6 +61,9 @@ def load(folder: Path) -> tuple[Config, Networks]:
     networks = Networks(msgspec.structs.replace(config, instance=0.0))
     networks.averaged.load_state_dict(_read(folder / DECODER, networks.averaged))
     without_norms(networks.encoder)
+    # The norm of pooled features is in the layers behind it.
+    norm = networks.encoder.norm
+    norm.running_var.fill_(1 - norm.eps)
     networks.encoder.load_state_dict(_read(folder / ENCODER, networks.encoder))
     if networks.dual is not None:
         without_norms(networks.dual)
@@ -85,6 +88,17 @@ def _plain(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in found.items()}
 
 
+def _without_pooled_norm(encoder: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's tensors with the norm before its last layers folded into them."""
+    found = {name: value for name, value in tensors.items() if not name.startswith("norm.")}
+    mean, variance = (tensors[f"norm.running_{part}"] for part in ("mean", "var"))
+    gain = (variance + encoder.norm.eps).rsqrt()
+    for name in ("mean", "spread"):
+        weight = tensors[name + ".weight"] * gain
+        found |= {name + ".weight": weight, name + ".bias": tensors[name + ".bias"] - weight @ mean}
+    return found
+
+
 def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
@@ -94,12 +108,14 @@ def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
 def _read(folder: Path, network: nn.Module) -> dict[str, Tensor]:
     expected = network.state_dict()
     shapes = {
-        name: tuple(value.shape) for name, value in expected.items() if value.is_floating_point()
+        name: tuple(value.shape)
+        for name, value in expected.items()
+        if value.is_floating_point() and (folder.name, name.split(".")[0]) != (ENCODER, "norm")
     }
     stored = Checkpoint.open(folder)
     stored.require(shapes)
     found = {name: torch.from_numpy(value.copy()) for name, value in stored.load(shapes).items()}
-    # Counts of batches matter to training alone.
+    # Counts of batches matter to training alone, and the encoder's norm is none.
     return {name: found.get(name, value) for name, value in expected.items()}
 
 
