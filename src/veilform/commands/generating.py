@@ -69,6 +69,7 @@ def fit(
     found = found[:limit] if limit else found
     _torch(threads)
     from veilform.vision.dcvae.model import DCVAE
+    from veilform.vision.dcvae.private import prepare
 
     last: dict[str, Any] = {}
     with _bar(as_json) as bar:
@@ -84,6 +85,7 @@ def fit(
 
         model = DCVAE(config).fit(found, out / "training", tell)
     model.save_pretrained(out)
+    prepare(out, found)
     if as_json:
         console.print_json({"folder": str(out), "images": len(found), "last": last})
         return

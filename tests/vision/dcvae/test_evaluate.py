@@ -1,0 +1,64 @@
+"""Figures of known sets: Gaussians, permuted galleries, separable labels."""
+
+import numpy as np
+import pytest
+from tests.vision.dcvae.tiny import torch
+
+from veilform.errors import InputError
+from veilform.vision.dcvae.evaluate import frechet, linear_probe, retrieval_at_1
+
+del torch
+
+
+def rows_with(mean, covariance, count=400, seed=0):
+    """Rows whose sample mean and covariance are exactly these."""
+    raw = np.random.default_rng(seed).normal(size=(count, len(mean)))
+    raw -= raw.mean(0)
+    white = raw @ np.linalg.inv(np.linalg.cholesky(np.cov(raw, rowvar=False))).T
+    return mean + white @ np.linalg.cholesky(covariance).T
+
+
+def test_frechet_of_axes_by_hand():
+    """Of independent entries: squared differences of means and of deviations."""
+    a = rows_with(np.array([1.0, 2.0]), np.diag([4.0, 9.0]))
+    b = rows_with(np.array([0.0, 4.0]), np.diag([1.0, 16.0]), seed=1)
+    assert frechet(a, b) == pytest.approx((1 + 4) + (2 - 1) ** 2 + (3 - 4) ** 2)
+
+
+def test_frechet_of_correlated_gaussians():
+    """Against tr((A B)^(1/2)) by the eigenvalues of A B itself."""
+    random = np.random.default_rng(3)
+    one, two = (x @ x.T + np.eye(5) for x in random.normal(size=(2, 5, 5)))
+    a, b = rows_with(np.zeros(5), one), rows_with(np.ones(5), two, seed=2)
+    crossed = np.sqrt(np.linalg.eigvals(one @ two).real).sum()
+    assert frechet(a, b) == pytest.approx(5 + np.trace(one) + np.trace(two) - 2 * crossed)
+    assert frechet(a, b) == pytest.approx(frechet(b, a))
+    assert frechet(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_of_flat_sets_and_of_none():
+    flat = np.column_stack([np.arange(5.0), np.zeros(5)])
+    assert frechet(flat, flat + [0, 3]) == pytest.approx(9)
+    for wrong in (flat[:1], np.full((3, 2), np.nan)):
+        with pytest.raises(InputError, match="two rows"):
+            frechet(flat, wrong)
+
+
+def test_retrieval_counts_own_images_alone():
+    gallery = np.random.default_rng(0).normal(size=(2500, 8))
+    assert retrieval_at_1(gallery + 1e-3, gallery) == 1
+    swapped = gallery.copy()
+    swapped[[3, 1800]] = swapped[[1800, 3]]
+    assert retrieval_at_1(swapped, gallery) == 1 - 2 / 2500
+    with pytest.raises(InputError, match="do not fit"):
+        retrieval_at_1(gallery[:3], gallery)
+
+
+def test_a_probe_learns_what_is_linear():
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(600, 6))
+    labels = (rows @ random.normal(size=(6, 3))).argmax(1).astype(np.uint8)
+    train, test = (rows[:400], labels[:400]), (rows[400:], labels[400:])
+    assert linear_probe(train, test) > 0.85
+    shuffled = random.permutation(labels[:400])
+    assert linear_probe((rows[:400], shuffled), test) < 0.55
