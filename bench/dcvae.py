@@ -144,7 +144,9 @@ def main() -> None:
         config = config_of(name, queue, seed)
         where = options.out / (name if queue == SIZES["queue"] else f"{name}-{queue}") / str(seed)
         label = f"{name} queue {queue} seed {seed}"
-        model, figures = run(where, config, lambda told, label=label: print(label, told, flush=True))
+        model, figures = run(
+            where, config, lambda told, label=label: print(label, told, flush=True)
+        )
         print(label, figures["scores"], flush=True)
         if (queue, seed) == (SIZES["queue"], SEEDS[0]):
             draw(name, model)

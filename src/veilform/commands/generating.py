@@ -1,4 +1,4 @@
-"""The commands of DC-VAE, a generative autoencoder: fit, sample, reconstruct, interpolate, evaluate.
+"""DC-VAE, a generative autoencoder: fit, sample, reconstruct, interpolate, evaluate.
 
 PyTorch is loaded by those that run the model, after all that can be wrong with options was said.
 """
@@ -53,7 +53,7 @@ def fit(
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
-    """Train a model on pictures. Interrupted, it goes on from its last checkpoint when called again.
+    """Train a model on pictures. Interrupted, it goes on where it was when called again.
 
     The folder also gets grids of samples, and of images beside their reconstructions, as PNG.
     """

@@ -33,7 +33,18 @@ from veilform.correlation.specs import (
 )
 from veilform.errors import ProtocolError
 from veilform.kernels import MOST_ORDER, MOST_PERIOD_BITS, MOST_TREE_BITS
-from veilform.masks import AnyView, Drop, Heads, MaskRef, Patches, Spread, SumPool, Tap, Tiles, Upsampled
+from veilform.masks import (
+    AnyView,
+    Drop,
+    Heads,
+    MaskRef,
+    Patches,
+    Spread,
+    SumPool,
+    Tap,
+    Tiles,
+    Upsampled,
+)
 from veilform.ring import WORD
 from veilform.roles import CLIENT, SERVER
 from veilform.shapes import Abstract

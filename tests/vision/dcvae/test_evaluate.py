@@ -38,7 +38,7 @@ def test_frechet_of_correlated_gaussians():
 
 def test_frechet_of_flat_sets_and_of_none():
     flat = np.column_stack([np.arange(5.0), np.zeros(5)])
-    assert frechet(flat, flat + [0, 3]) == pytest.approx(9)
+    assert frechet(flat, flat + np.array([0, 3])) == pytest.approx(9)
     for wrong in (flat[:1], np.full((3, 2), np.nan)):
         with pytest.raises(InputError, match="two rows"):
             frechet(flat, wrong)

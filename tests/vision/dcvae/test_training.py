@@ -1,4 +1,4 @@
-"""A step of training: what moves, what does not, and that a cut run goes on as if it had not been."""
+"""A step of training: what moves, what does not; a cut run goes on as if it had not been cut."""
 
 import json
 import struct

@@ -119,7 +119,7 @@ class Network(msgspec.Struct, frozen=True):
         """
         shapes = [self.image]
         for step in self.steps:
-            last = step is self.steps[-1]
+            last = len(shapes) == len(self.steps)
             if (step.activation == "tanh") != (last and not self.head):
                 raise ValueError(f"{step.name} is a tangent in the middle, or ends without one")
             if step.norm and any(branch.conv is None for branch in step.branches):

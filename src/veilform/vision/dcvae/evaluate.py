@@ -51,8 +51,8 @@ class Scores(NamedTuple):
 def frechet(a: Rows, b: Rows) -> float:
     """Squared Frechet distance of two sets of rows, each taken as Gaussian.
 
-    |m - n|^2 + tr(A) + tr(B) - 2 tr((A B)^(1/2)). The last trace is that of (A^(1/2) B A^(1/2))^(1/2),
-    which is symmetric, so eigenvalues do.
+    |m - n|^2 + tr(A) + tr(B) - 2 tr((A B)^(1/2)). The last trace is that of the root of
+    A^(1/2) B A^(1/2), which is symmetric, so its eigenvalues do.
 
     Source: Heusel et al., arXiv 1706.08500, equation 6.
 
