@@ -165,7 +165,7 @@ class Network(msgspec.Struct, frozen=True):
                 expected |= {f"{branch.norm}.{part}": (conv.outputs,) for part in NORM}
             else:
                 expected[branch.name + ".bias"] = (conv.outputs,)
-            width = seen_shape((*shape[:2], conv.outputs), branch.after)[2]
+            width = seen_shape((shape[0], shape[1], conv.outputs), branch.after)[2]
             for link in branch.links:
                 expected[link.name + ".weight"] = (width, width, 1, 1)
                 expected[link.name + ".bias"] = (width,)

@@ -112,7 +112,7 @@ def variant(name: str, **sizes: Any) -> Config:
     if name not in _VARIANTS:
         raise InputError(f"there is no variant {name!r}; choose one of {', '.join(VARIANTS)}")
     try:
-        return msgspec.convert({**_VARIANTS[name], **sizes}, Config)  # type: ignore[index,dict-item]
+        return msgspec.convert({**_VARIANTS[name], **sizes}, Config)
     except (msgspec.ValidationError, ValueError) as error:
         raise InputError(f"this model cannot be made: {error}") from None
 
