@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
-from tests.vision.dcvae.tiny import torch
+from tests.vision.dcvae.tiny import pictures, tiny, torch
 
-from veilform.errors import InputError
-from veilform.vision.dcvae.evaluate import frechet, linear_probe, retrieval_at_1
+from veilform.errors import InputError, ModelError
+from veilform.vision import fashion
+from veilform.vision.dcvae import classifier
+from veilform.vision.dcvae.evaluate import evaluate, frechet, linear_probe, retrieval_at_1
+from veilform.vision.dcvae.images import padded_fashion
+from veilform.vision.dcvae.model import DCVAE
 
 del torch
 
@@ -62,3 +66,45 @@ def test_a_probe_learns_what_is_linear():
     assert linear_probe(train, test) > 0.85
     shuffled = random.permutation(labels[:400])
     assert linear_probe((rows[:400], shuffled), test) < 0.55
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    try:
+        fashion.folder()
+    except InputError as error:
+        pytest.skip(str(error))
+    images, labels = padded_fashion("test")
+    return images[:300], labels[:300]
+
+
+def test_the_shipped_classifier(held_out, tmp_path):
+    model = classifier.load()
+    assert classifier.WEIGHTS.stat().st_size < 1 << 20
+    assert model.accuracy(*held_out) > 0.87
+    features = model.features(held_out[0])
+    assert features.shape == (300, classifier.FEATURES)
+    with pytest.raises(InputError, match="grey images of 32 x 32"):
+        model.features(pictures(2))
+    with pytest.raises(ModelError, match="is missing"):
+        classifier.load(tmp_path / "none.safetensors")
+    classifier.save(model, tmp_path / "again.safetensors")
+    again = classifier.load(tmp_path / "again.safetensors")
+    np.testing.assert_array_equal(again.features(held_out[0]), features)
+
+
+def test_a_classifier_learns(held_out):
+    made = classifier.train(*held_out, epochs=4)
+    assert made.accuracy(*held_out) > 0.2, "chance is a tenth"
+
+
+def test_a_model_is_scored(held_out):
+    """Half of the images against the others is what a perfect generator would get."""
+    model = DCVAE(tiny(size=32))
+    scores = evaluate(model, classifier.load(), held_out, held_out)
+    features = classifier.load().features(held_out[0])
+    assert scores.frechet_samples > 5 * frechet(features[:150], features[150:])
+    assert scores.gallery == 300
+    assert 0 <= scores.retrieval < 0.1
+    assert 0 < scores.pixel_error < 1
+    assert scores.probe > 0.1
