@@ -12,6 +12,7 @@ from veilform.commands import (
     demo,
     evaluating,
     gateway,
+    generating,
     keys,
     models,
     parallel,
@@ -45,6 +46,7 @@ app.command()(gateway.gateway)
 app.add_typer(bench.app, name="bench")
 app.add_typer(runtime.app, name="runtime")
 app.add_typer(parallel.app, name="parallel")
+app.add_typer(generating.app, name="dcvae")
 
 
 def version(value: bool) -> None:

@@ -191,6 +191,36 @@ class Pixels(_Image, frozen=True, tag="pixels"):
         return (*lead, channels)
 
 
+class Upsampled(_Image, frozen=True, tag="upsampled"):
+    """Each pixel as ``factor`` x ``factor`` of them: (..., factor H, factor W, C)."""
+
+    factor: int
+
+    def _view(self, x: Words) -> Words:
+        return x.repeat(self.factor, -3).repeat(self.factor, -2)
+
+    def _shape(self, shape: Shape) -> Shape:
+        *lead, height, width, channels = shape
+        return (*lead, self.factor * height, self.factor * width, channels)
+
+
+class Spread(_Image, frozen=True, tag="spread"):
+    """Channels as pixels: (..., H, W, side^2 C) to (..., side H, side W, C), by rows, columns."""
+
+    side: int
+
+    def _view(self, x: Words) -> Words:
+        *lead, height, width, _ = x.shape
+        split = x.reshape(*lead, height, width, self.side, self.side, -1)
+        return np.moveaxis(split, -3, -4).reshape(self._shape(x.shape))
+
+    def _shape(self, shape: Shape) -> Shape:
+        *lead, height, width, channels = shape
+        if self.side < 1 or channels % self.side**2:
+            raise ValueError(f"{channels} channels are not {self.side} x {self.side} pixels")
+        return (*lead, self.side * height, self.side * width, channels // self.side**2)
+
+
 class Groups(_Image, frozen=True, tag="groups"):
     """Channels in groups: (..., C) to (G, ..., C / G)."""
 
@@ -229,6 +259,8 @@ AnyView = (
     | Tap
     | SumPool
     | Pixels
+    | Upsampled
+    | Spread
     | Groups
     | Joined
 )

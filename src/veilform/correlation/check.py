@@ -33,7 +33,17 @@ from veilform.correlation.specs import (
 )
 from veilform.errors import ProtocolError
 from veilform.kernels import MOST_ORDER, MOST_PERIOD_BITS, MOST_TREE_BITS
-from veilform.masks import AnyView, Drop, Heads, MaskRef, Patches, SumPool, Tap
+from veilform.masks import (
+    AnyView,
+    Drop,
+    Heads,
+    MaskRef,
+    Patches,
+    Spread,
+    SumPool,
+    Tap,
+    Upsampled,
+)
 from veilform.ring import WORD
 from veilform.roles import CLIENT, SERVER
 from veilform.shapes import Abstract
@@ -151,6 +161,8 @@ def _sane(view: AnyView) -> bool:
     if isinstance(view, (Patches, Tap, SumPool)):
         fits = 0 < view.size <= MOST_WINDOW and 0 < view.stride <= MOST_WINDOW
         return fits and 0 <= view.padding < view.size
+    if isinstance(view, (Upsampled, Spread)):
+        return 0 < (view.factor if isinstance(view, Upsampled) else view.side) <= MOST_WINDOW
     return True
 
 

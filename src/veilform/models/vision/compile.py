@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from veilform import fixed
 from veilform.correlation.weights import packed_one
-from veilform.models.vision.network import Network
-from veilform.models.vision.plain import Tensors, fold
+from veilform.masks import Spread
+from veilform.models.vision.network import Branch, Network, seen_shape
+from veilform.models.vision.plain import Folded, Real, Tensors, fold_step, see
 from veilform.models.vision.scaling import (
     PIXEL,
     SUM,
@@ -20,6 +21,7 @@ from veilform.models.vision.scaling import (
     rounded_head,
     rounded_kernel,
 )
+from veilform.nn.convolution import Convolution
 from veilform.ring import Words
 
 Shape = tuple[int, ...]
@@ -47,8 +49,8 @@ def weight_shapes(network: Network, scales: VisionScales) -> dict[str, Shape]:
             if branch.conv is None:
                 shapes[identity(step.name)] = (wires[branch.source][2],)
             else:
-                shapes |= branch.conv.weights(branch.name, tile)
-    return shapes | {HEAD: (wires[-1][2], network.classes)}
+                shapes |= branch.conv.weights(branch.weights, tile)
+    return shapes | ({HEAD: (wires[-1][2], network.classes)} if network.head else {})
 
 
 def arrays(
@@ -61,20 +63,33 @@ def arrays(
     wires = network.wires()
     for step, at in zip(network.steps, scales.steps, strict=True):
         bias: Any = 0.0
-        for branch, tile in zip(step.branches, at.tiles, strict=True):
-            if branch.conv is None:
-                one = np.full(wires[branch.source][2], 1 << at.shift, np.int64)
-                yield identity(step.name), False, one
+        folds = fold_step(tensors, step)
+        for branch, tile, folded in zip(step.branches, at.tiles, folds, strict=True):
+            if branch.conv is None or folded is None:
+                one = 1 << (at.shift - branch.halvings)
+                channels = wires[branch.source][2]
+                yield identity(step.name), False, np.full(channels, one, np.int64)
                 continue
-            folded = fold(tensors, branch)
             kernel = rounded_kernel(folded)
-            made = branch.conv.arranged(branch.name, kernel, tile, at.carried)
+            carried = at.carried - branch.halvings
+            made = branch.conv.arranged(branch.weights, kernel, tile, carried)
             yield from ((name, False, value) for name, value in made.items())
-            bias = bias + folded.bias
+            bias = bias + _seen_bias(folded, branch, branch.conv, wires[branch.source])
         yield step.name, True, fixed.encode(bias, SUM + at.carried)
+    if not network.head or scales.head is None:
+        return
     yield HEAD, False, rounded_head(tensors, network, scales.head.weight)
     bias = tensors[network.head + ".bias"]
     yield HEAD, True, fixed.encode(bias, PIXEL + scales.head.weight)
+
+
+def _seen_bias(folded: Folded, branch: Branch, conv: Convolution, source: Shape) -> Real:
+    """Of each channel; or of each pixel, where a view makes pixels of channels."""
+    if not any(isinstance(view, Spread) for view in branch.after):
+        return folded.bias
+    height, width, _ = seen_shape((source[0], source[1], source[2]), branch.before)
+    shape = (conv.after(height), conv.after(width), conv.outputs)
+    return see(np.broadcast_to(folded.bias, shape), branch.after)
 
 
 def server_weights(network: Network, tensors: Tensors, scales: VisionScales) -> ServerWeights:

@@ -12,6 +12,7 @@ import msgspec
 
 from veilform.errors import ModelError
 from veilform.models import checkpoint
+from veilform.models.vision.generative import Decoder, Encoder
 from veilform.models.vision.network import Branch, Network, Step
 from veilform.nn.convolution import Convolution
 from veilform.nn.pool import Pool
@@ -141,7 +142,7 @@ def _inverted(
     return steps
 
 
-Family = ResNet | MobileNetV2
+Family = ResNet | MobileNetV2 | Decoder | Encoder
 
 
 def read(folder: Path) -> Family:

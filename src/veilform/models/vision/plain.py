@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from veilform.masks import SumPool
 from veilform.models.checkpoint import Checkpoint
 from veilform.models.vision import config
-from veilform.models.vision.network import Branch, Network, Step
+from veilform.models.vision.network import Branch, Network, Seen, Step
 from veilform.nn.convolution import Convolution
 
 Real = npt.NDArray[np.float64]
@@ -35,17 +36,59 @@ class Folded:
 
 def fold(tensors: Tensors, branch: Branch) -> Folded:
     """The convolution of a branch as one kernel and one bias."""
+    kernel = _read(tensors, branch.name + ".weight")
+    if branch.norm:
+        gain, bias = _norm(tensors, branch.norm)
+        made = Folded(kernel * gain[:, None, None, None], bias)
+    else:
+        made = Folded(kernel, _read(tensors, branch.name + ".bias"))
+    for link in branch.links:
+        matrix = _read(tensors, link.name + ".weight")[:, :, 0, 0]
+        # Outputs may be pixels of channels (``masks.Spread``), channels moving fastest.
+        rows = made.kernel.reshape(-1, matrix.shape[1], *made.kernel.shape[1:])
+        kernel = np.einsum("kc,pcihw->pkihw", matrix, rows).reshape(made.kernel.shape)
+        bias = made.bias.reshape(-1, matrix.shape[1]) @ matrix.T
+        if link.biased:
+            bias = bias + _read(tensors, link.name + ".bias")
+        made = Folded(kernel, bias.reshape(-1))
+    return made
 
-    def read(name: str) -> Real:
-        return np.asarray(tensors[name], np.float64)
 
-    kernel = read(branch.name + ".weight")
-    if not branch.norm:
-        return Folded(kernel, read(branch.name + ".bias"))
-    variance = read(branch.norm + ".running_var")
-    gain = read(branch.norm + ".weight") / np.sqrt(variance + BATCH_NORM_EPSILON)
-    bias = read(branch.norm + ".bias") - gain * read(branch.norm + ".running_mean")
-    return Folded(kernel * gain[:, None, None, None], bias)
+def fold_step(tensors: Tensors, step: Step) -> list[Folded | None]:
+    """Its branches' convolutions, with the norm of their sum; None for a wire as it is."""
+    folded = [None if b.conv is None else fold(tensors, b) for b in step.branches]
+    if not step.norm:
+        return folded
+    gain, bias = _norm(tensors, step.norm)
+    made: list[Folded | None] = []
+    for each in folded:
+        assert each is not None
+        count = len(each.bias) // len(gain)
+        factor = np.tile(gain, count)
+        # What the norm adds is added once.
+        shift = np.tile(bias, count) if not made else 0.0
+        made.append(Folded(each.kernel * factor[:, None, None, None], each.bias * factor + shift))
+    return made
+
+
+def _read(tensors: Tensors, name: str) -> Real:
+    return np.asarray(tensors[name], np.float64)
+
+
+def _norm(tensors: Tensors, name: str) -> tuple[Real, Real]:
+    """A batch norm as a gain and what it adds."""
+    deviation = np.sqrt(_read(tensors, name + ".running_var") + BATCH_NORM_EPSILON)
+    gain = _read(tensors, name + ".weight") / deviation
+    return gain, _read(tensors, name + ".bias") - gain * _read(tensors, name + ".running_mean")
+
+
+def see(x: Real, views: Seen) -> Real:
+    """An image through views; of windows, averages."""
+    for view in views:
+        x = view.apply(x)
+        if isinstance(view, SumPool):
+            x = x / view.size**2
+    return x
 
 
 def convolve(x: Real, kernel: Real, conv: Convolution) -> Real:
@@ -66,6 +109,8 @@ def activate(step: Step, x: Real, cap: float | None) -> Real:
     """The step's activation; a ReLU is clipped at ``cap`` unless that is None."""
     if step.activation == "none":
         return x
+    if step.activation == "tanh":
+        return np.tanh(x)
     top = RELU6 if step.activation == "relu6" else np.inf if cap is None else cap
     return np.clip(x, 0, top)
 
@@ -109,17 +154,18 @@ class PlainNetwork:
         wires = [np.asarray(images, np.float64)]
         for step in self.network.steps:
             total: Any = 0.0
-            for branch in step.branches:
-                x = wires[branch.source]
-                if branch.conv is not None:
-                    folded = fold(self.tensors, branch)
+            for branch, folded in zip(step.branches, fold_step(self.tensors, step), strict=True):
+                x = see(wires[branch.source], branch.before)
+                if branch.conv is not None and folded is not None:
                     x = convolve(x, folded.kernel, branch.conv) + folded.bias
-                total = total + x
+                total = total + see(x, branch.after)
             wires.append(max_pool(activate(step, total, self.caps.get(step.name)), step))
         return wires
 
     def forward(self, images: Real) -> Real:
-        """Logits (B, classes)."""
+        """Logits (B, classes); of a network without a head, its images (B, H, W, C)."""
+        if not self.network.head:
+            return self.wires(images)[-1]
         weight, bias = (self.tensors[f"{self.network.head}.{part}"] for part in ("weight", "bias"))
         pooled = self.wires(images)[-1].mean(axis=(1, 2))
         return pooled @ np.asarray(weight, np.float64).T + np.asarray(bias, np.float64)

@@ -14,9 +14,12 @@ import msgspec
 import numpy as np
 
 from veilform import winograd
+from veilform.approx.entry import LEAST_BOUND
+from veilform.approx.tanh import ENTRY as TANH
 from veilform.errors import ModelError
-from veilform.models.vision.network import Branch, Network, Step
-from veilform.models.vision.plain import RELU6, Folded, Tensors, fold
+from veilform.masks import Spread
+from veilform.models.vision.network import Branch, Network, Step, seen_shape
+from veilform.models.vision.plain import RELU6, Folded, Tensors, fold_step
 from veilform.nn.scales import LOGIT
 from veilform.ring import WORD
 
@@ -32,7 +35,7 @@ class StepScales(msgspec.Struct, frozen=True):
 
     Attributes:
         tiles: for each branch, m of its Winograd transform; 0 if it is direct.
-        carried: fraction bits that transforms add.
+        carried: fraction bits that transforms and averages add.
         ring: bits of the ring of the sum, at scale SUM + carried.
         top: where the activation is clipped, at scale PIXEL; 0 if bounds make that needless.
         pooled: bits of the ring of what is pooled; 0 without a pool.
@@ -74,11 +77,12 @@ class VisionScales(msgspec.Struct, frozen=True):
 
     Attributes:
         input: bits of the ring in which an image enters.
+        head: None where the last step's output is the answer.
     """
 
     input: int
     steps: tuple[StepScales, ...]
-    head: HeadScales
+    head: HeadScales | None
 
 
 class _Range(NamedTuple):
@@ -129,10 +133,15 @@ def plan(
     steps: list[StepScales] = []
     for step in network.steps:
         used = tuple(tiles.get(branch.name, 0) for branch in step.branches)
-        carried = max(winograd.TRANSFORMS[m].shift if m else 0 for m in used)
+        carried = max(
+            branch.halvings + (winograd.TRANSFORMS[m].shift if m else 0)
+            for branch, m in zip(step.branches, used, strict=True)
+        )
         low, high = _sum_range(tensors, step, ranges)
         largest_sum = max(-low, high) + (1 << WEIGHT)
         ring = (largest_sum << carried).bit_length() + 2
+        if step.activation == "tanh":
+            ring = max(ring, WEIGHT + carried + PIXEL + LEAST_BOUND + 2)
         _check(ring, step.name)
         after = _Range(low >> WEIGHT, (high >> WEIGHT) + 1)
         top = _top(step, caps)
@@ -144,8 +153,11 @@ def plan(
         steps.append(StepScales(used, carried, ring, top, pooled, 0))
         ranges.append(after)
         widths.append(ring)
-    head = _head(network, tensors, ranges[-1])
-    outputs = [head.ring if i == len(steps) else 1 for i in range(len(steps) + 1)]
+    head = _head(network, tensors, ranges[-1]) if network.head else None
+    outputs = [1] * (len(steps) + 1)
+    # A tangent's table has an answer in a ring no smaller than that of its input.
+    last = steps[-1].ring - steps[-1].shift - (PIXEL + TANH.fine - LOGIT)
+    outputs[-1] = max(LOGIT + 3, last) if head is None else head.ring
     for step, width in zip(network.steps, widths, strict=True):
         for branch in step.branches:
             outputs[branch.source] = max(outputs[branch.source], width)
@@ -163,29 +175,35 @@ def _check(ring: int, name: str) -> None:
 
 def _top(step: Step, caps: Mapping[str, float]) -> int:
     """Where an activation is clipped, at scale PIXEL; 0 if it is not."""
-    real = {"relu6": RELU6, "relu": caps.get(step.name, 0.0), "none": 0.0}[step.activation]
+    real = {"relu6": RELU6, "relu": caps.get(step.name, 0.0)}.get(step.activation, 0.0)
     return round(real * 2**PIXEL)
 
 
 def _sum_range(tensors: Tensors, step: Step, ranges: list[_Range]) -> _Range:
     """Bounds of a step's sum at scale SUM: every pixel at its worst for every output."""
     low = high = np.zeros(1, np.float64)
-    for branch in step.branches:
+    for branch, folded in zip(step.branches, fold_step(tensors, step), strict=True):
         source = ranges[branch.source]
-        if branch.conv is None:
+        if folded is None:
             low, high = low + source.low * 2.0**WEIGHT, high + source.high * 2.0**WEIGHT
             continue
-        least, most = _product_range(tensors, branch, source)
+        least, most = _product_range(folded, source)
+        if any(isinstance(view, Spread) for view in branch.after):
+            # Any of the pixels that a view makes of channels; these move fastest.
+            least = least.reshape(-1, _channels(branch)).min(0)
+            most = most.reshape(-1, _channels(branch)).max(0)
         low, high = low + least, high + most
     # Doubles have 53 bits: what they may have lost of a sum is far less than this.
     slack = 1 + max(float(-low.min()), float(high.max()), 0.0) * 2.0**-40
     return _Range(int(min(low.min(), 0) - slack), int(max(high.max(), 0) + slack))
 
 
-def _product_range(
-    tensors: Tensors, branch: Branch, source: _Range
-) -> tuple[np.ndarray, np.ndarray]:
-    folded = fold(tensors, branch)
+def _channels(branch: Branch) -> int:
+    assert branch.conv is not None
+    return seen_shape((1, 1, branch.conv.outputs), branch.after)[2]
+
+
+def _product_range(folded: Folded, source: _Range) -> tuple[np.ndarray, np.ndarray]:
     kernel = rounded_kernel(folded).reshape(len(folded.bias), -1).astype(np.float64)
     positive, negative = np.maximum(kernel, 0).sum(1), np.minimum(kernel, 0).sum(1)
     # What padding adds is zero.

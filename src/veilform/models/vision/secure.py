@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from veilform.approx.entry import Elementwise
+from veilform.approx.tanh import ENTRY as TANH
 from veilform.models.vision.compile import HEAD, ServerWeights, identity, weight_shapes
 from veilform.models.vision.network import Network, Step
-from veilform.models.vision.scaling import StepScales, VisionScales
+from veilform.models.vision.scaling import PIXEL, StepScales, VisionScales
 from veilform.nn.pool import max_pool, sum_pixels
+from veilform.nn.scales import LOGIT
 from veilform.protocol.compare import clipped_relu, relu
 from veilform.protocol.effects import Protocol
 from veilform.protocol.linear import Product, linear
@@ -24,7 +27,10 @@ from veilform.values import Additive, Array, Preshared, Weight
 
 
 class Answer(NamedTuple):
-    """The client's: logits (B, classes) at scale LOGIT. ``flag`` is 0: nothing leaves its range."""
+    """The client's: logits (B, classes), or an image (B, H, W, C), at scale LOGIT.
+
+    ``flag`` is 0: nothing leaves its range.
+    """
 
     logits: Array
     flag: Array
@@ -80,22 +86,37 @@ class SecureNetwork:
             products: list[Product] = []
             for branch, tile in zip(step.branches, at.tiles, strict=True):
                 x = wires[branch.source]
+                for view in branch.before:
+                    x = x.view(view)
                 if branch.conv is None:
-                    products.append(Product(x, weight(identity(step.name))))
+                    made = [Product(x, weight(identity(step.name)))]
                 else:
-                    products += branch.conv.products(x, branch.name, weight, tile)
+                    made = branch.conv.products(x, branch.weights, weight, tile)
+                products += [each._replace(then=(*each.then, *branch.after)) for each in made]
             total = yield from linear(me, products, at.ring, bias(step.name))
             me.begin("activation" if step.activation != "none" else "linear")
-            wires.append((yield from _finish(me, step, at, drop(me, total, at.shift))))
+            x = drop(me, total, at.shift)
+            if step.activation == "tanh":
+                return (yield from _shown(me, (yield from _tanh(me, x, at.output))))
+            wires.append((yield from _finish(me, step, at, x)))
         me.begin("head")
         head = self.scales.head
+        assert head is not None
         pooled = sum_pixels(wires[-1])
         logits = yield from linear(me, [(pooled, weight(HEAD))], head.ring, bias(HEAD))
-        rounded = drop(me, logits, head.shift)
-        shown = yield from reveal(me, rounded)
-        if shown is None:
-            return None
-        return Answer(extend(shown, rounded.bits), me.zeros(rounded.shape))
+        return (yield from _shown(me, drop(me, logits, head.shift)))
+
+
+def _shown(me: Party, x: Additive | Preshared) -> Protocol[Answer | None]:
+    shown = yield from reveal(me, x)
+    return None if shown is None else Answer(extend(shown, x.bits), me.zeros(x.shape))
+
+
+def _tanh(me: Party, x: Preshared, bits: int) -> Protocol[Additive]:
+    """At scale LOGIT, in a ring of ``bits`` bits."""
+    assert TANH.secure is not None
+    how = Elementwise(PIXEL, x.bits - PIXEL - 2, LOGIT, bits)
+    return (yield from TANH.secure(me, x, how, []))
 
 
 def _finish(me: Party, step: Step, at: StepScales, x: Preshared) -> Protocol[Preshared]:

@@ -1,0 +1,43 @@
+"""A trained model made ready to be served: where its two networks clip their ReLUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from veilform.models.vision.plain import PlainNetwork, Real, calibrate
+from veilform.models.vision.sides import save_clips
+from veilform.vision.dcvae.images import Images
+from veilform.vision.dcvae.model import DCVAE
+from veilform.vision.dcvae.stored import DECODER, ENCODER
+
+LARGEST = {ENCODER: 1.0, DECODER: 6.0}
+"""No entry of an image is larger in absolute value, and of a latent but one in 500 million."""
+CALIBRATED_ON = 64
+
+
+def as_pixels(latents: np.ndarray) -> Real:
+    """Latents (N, D) as the decoder takes them: images of one pixel."""
+    return np.asarray(latents, np.float64)[:, None, None, :]
+
+
+def as_reals(images: Images) -> Real:
+    """Bytes as the encoder takes them, in [-1, 1]."""
+    return np.asarray(images, np.float64) / 127.5 - 1
+
+
+def prepare(folder: Path, images: Images) -> None:
+    """Writes ``clips.json`` to both folders, from draws of the prior and from images.
+
+    Raises:
+        ModelError: the folder holds no model.
+        InputError: the images do not suit it.
+    """
+    model = DCVAE.from_pretrained(folder)
+    images = images[:CALIBRATED_ON]
+    # Latents of images too: those are what a client who encoded something asks for.
+    latents = np.concatenate([model.latents(CALIBRATED_ON), model.encode(images)])
+    for name, inputs in ((DECODER, as_pixels(latents)), (ENCODER, as_reals(images))):
+        plain = PlainNetwork.load(folder / name)
+        save_clips(folder / name, calibrate(plain, inputs))
