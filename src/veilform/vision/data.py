@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,8 @@ class Split(NamedTuple):
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
-    def first(self, count: int) -> Split:
-        """At most so many of them."""
+    def first(self, count: int | None) -> Split:
+        """At most so many of them; all if None."""
         return Split(self.images[:count], self.labels[:count])
 
 
@@ -43,12 +43,18 @@ class Pictures:
 
     Attributes:
         classes: names, by label.
+        fitted: how pictures of other sizes became these.
     """
 
     train: Split
     dev: Split
     test: Split
     classes: tuple[str, ...]
+    fitted: Literal["as they are", "padded", "resized"] = "as they are"
+
+    def limited(self, count: int | None) -> Pictures:
+        """With at most so many to train with; all if None."""
+        return replace(self, train=self.train.first(count))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,7 +105,7 @@ def _fashion() -> Pictures:
     for images, labels in (fashion.load("train"), fashion.load("test")):
         padded = np.pad(images, ((0, 0), (edge, edge), (edge, edge)))
         parts.append(Split(padded[..., None], labels.astype(np.int64)))
-    return _held_out(*parts, fashion.CLASSES)
+    return replace(_held_out(*parts, fashion.CLASSES), fitted="padded")
 
 
 def _held_out(train: Split, test: Split | None, classes: Sequence[str]) -> Pictures:
@@ -158,7 +164,8 @@ def _folder(path: Path, shape: tuple[int, int, int]) -> Pictures:
     if len(classes) < 2:
         raise InputError(f"{train} needs a folder of pictures for each of two classes or more")
     held = _read_split(test, classes, shape) if test.is_dir() else None
-    return _held_out(_read_split(train, classes, shape), held, classes)
+    found = _held_out(_read_split(train, classes, shape), held, classes)
+    return replace(found, fitted="resized")
 
 
 def _read_split(path: Path, classes: Sequence[str], shape: tuple[int, int, int]) -> Split:

@@ -98,7 +98,9 @@ class ImageNetwork(nn.Module):
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """The tensors of a checkpoint of this network, as ``Network.tensors`` names them."""
         state = self.state_dict()
-        return {name: state[name].detach().float().numpy().copy() for name in self.network.tensors()}
+        return {
+            name: state[name].detach().float().numpy().copy() for name in self.network.tensors()
+        }
 
 
 def _put(root: nn.Module, name: str, layer: nn.Module) -> None:

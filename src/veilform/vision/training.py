@@ -46,7 +46,6 @@ class Stage:
     Attributes:
         distilled: weight of the teacher's logits; the labels' loss has the rest.
         warmup: share of the steps in which the learning rate rises; then it falls as a cosine.
-        examples: at most so many pictures, of a fixed order.
     """
 
     name: str
@@ -56,7 +55,6 @@ class Stage:
     seed: int = 1
     distilled: float = 0.0
     warmup: float = 0.05
-    examples: int | None = None
 
 
 class Batches(torch.utils.data.Dataset):

@@ -79,10 +79,10 @@ class Block(NamedTuple):
     """An inverted residual block: from ``channels`` to ``width``, ``grown`` times as many inside.
 
     Attributes:
-        index: as in ``features.N``.
+        number: N of ``features.N``.
     """
 
-    index: int
+    number: int
     channels: int
     width: int
     grown: int
@@ -91,7 +91,7 @@ class Block(NamedTuple):
     @property
     def name(self) -> str:
         """Of its tensors, and the start of its steps' names."""
-        return f"features.{self.index}"
+        return f"features.{self.number}"
 
     @property
     def residual(self) -> bool:
@@ -131,11 +131,11 @@ class MobileNetV2(_Images, frozen=True, tag_field="family", tag="mobilenet_v2"):
 
     def blocks(self) -> Iterator[Block]:
         """Its inverted residual blocks, in order."""
-        channels, index = self.stem, 1
+        channels, number = self.stem, 1
         for grown, width, count, first in self.settings:
-            for block in range(count):
-                yield Block(index, channels, width, grown, first if block == 0 else 1)
-                channels, index = width, index + 1
+            for repeat in range(count):
+                yield Block(number, channels, width, grown, 1 if repeat else first)
+                channels, number = width, number + 1
 
     def network(self) -> Network:
         """Its steps, as they are served.
@@ -155,13 +155,13 @@ class MobileNetV2(_Images, frozen=True, tag_field="family", tag="mobilenet_v2"):
 
     def _network(self, form: Form) -> Network:
         blocks = list(self.blocks())
-        known = {block.index for block in blocks}
+        known = {block.number for block in blocks}
         if list(self.merged) != sorted(known.intersection(self.merged)):
             raise ValueError(f"merged blocks must be some of 1 to {len(blocks)}, in order")
         conv = Convolution(self.channels, self.stem, 3, self.stem_stride)
         steps = [Step("features.0", (_branch(0, conv, "features.0"),), "relu6")]
         for block in blocks:
-            steps += _inverted(len(steps), block, form if block.index in self.merged else "whole")
+            steps += _inverted(len(steps), block, form if block.number in self.merged else "whole")
         name = f"features.{len(blocks) + 1}"
         last = Convolution(blocks[-1].width, self.last, 1, 1, 0)
         steps.append(Step(name, (_branch(len(steps), last, name),), "relu6"))

@@ -12,11 +12,31 @@ Source: CoPriv, arXiv 2311.01737, section 4.3.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import msgspec
 import numpy as np
 
-from veilform.models.vision.config import Block, MobileNetV2
+from veilform.errors import ModelError
+from veilform.models.vision.config import Block, Family, MobileNetV2
 from veilform.models.vision.network import Branch, Step
 from veilform.models.vision.plain import Folded, Tensors, fold
+
+
+def with_merged(family: MobileNetV2, merged: Collection[int]) -> MobileNetV2:
+    """The same sizes with these blocks merged."""
+    return msgspec.structs.replace(family, merged=tuple(sorted(merged)))
+
+
+def prunable(family: Family) -> MobileNetV2:
+    """The family, if it has blocks whose inner activations can go; ModelError if not."""
+    if not isinstance(family, MobileNetV2):
+        raise ModelError(
+            "this network has no inverted residual blocks: only mobilenet_v2 is compressed"
+        )
+    if family.merged:
+        raise ModelError("this network is compressed already: compress the one that it came from")
+    return family
 
 
 def merge(family: MobileNetV2, tensors: Tensors) -> dict[str, np.ndarray]:
@@ -24,7 +44,7 @@ def merge(family: MobileNetV2, tensors: Tensors) -> dict[str, np.ndarray]:
     steps = {step.name: step for step in family.unmerged().steps}
     made: dict[str, np.ndarray] = {}
     for block in family.blocks():
-        if block.index in family.merged:
+        if block.number in family.merged:
             one = merged_block(block, steps, tensors)
             made[f"{block.name}.conv.weight"] = one.kernel.astype(np.float32)
             made[f"{block.name}.conv.bias"] = one.bias.astype(np.float32)

@@ -1,0 +1,297 @@
+"""MobileNetV2 on Fashion-MNIST by share of kept activations: accuracy against private time.
+
+    python bench/compress.py train --out FOLDER             the first network, then each share
+    python bench/compress.py time --out FOLDER              private inferences, all shares in turn
+    python bench/compress.py agree 0.4 --out FOLDER         private against plain labels
+    python bench/compress.py plot                           docs/figures/compress.png, and a table
+
+What is finished is kept, in the folder and in bench/results/compress.json, and is not done again.
+Private runs are between a dealer, a server and a client over TLS on 127.0.0.1, each a few threads
+of this process; shares are run in turn, so that a busy moment strikes all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from veilform.bench import machine
+from veilform.correlation.store import StockStore
+from veilform.models.bert.sides import Shape
+from veilform.models.vision.plain import PlainNetwork
+from veilform.models.vision.sides import ClientSide, ImageBatch, ServerSide, publish
+from veilform.plan.convolution import choose, dealer_free
+from veilform.roles import CLIENT, DEALER, SERVER
+from veilform.serve.client import Client
+from veilform.serve.dealer import Dealer
+from veilform.serve.masking import kept_in
+from veilform.serve.served import Models
+from veilform.serve.server import Server
+from veilform.serve.service import Service
+from veilform.transport import Identity, Listener, connect, create_deployment
+from veilform.vision import data, folder
+from veilform.vision.folder import Normal
+
+RESULTS = Path(__file__).parent / "results" / "compress.json"
+FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "compress.png"
+KEEPS = (0.6, 0.4, 0.2, 1.0, 0.8)
+"""In the order in which they are trained."""
+BASE_EPOCHS = 6
+EXAMPLES, EPOCHS = 30_000, 3
+EXACT = ("bytes_client_to_server", "bytes_server_to_client", "offline_bytes", "messages")
+
+
+def known() -> dict[str, Any]:
+    """What was measured so far."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cells": {}}
+
+
+def keep_figures(found: dict[str, Any]) -> None:
+    found.pop("machine", None)
+    command = found.pop("command", "python bench/compress.py train|time|agree --out FOLDER")
+    found["cells"] = dict(sorted(found["cells"].items(), reverse=True))
+    machine.save(RESULTS, command, found)
+
+
+def cell_of(out: Path, keep: float) -> Path:
+    return out / f"keep-{keep:g}"
+
+
+def train(out: Path, examples: int, epochs: int) -> None:
+    """The first network, then one for each share."""
+    import transformers
+    from rich.console import Console
+
+    from veilform.distill.progress import Bar
+    from veilform.vision import compressing
+    from veilform.vision.training import Stage
+
+    transformers.utils.logging.disable_progress_bar()
+    bar, pictures = Bar(Console()), data.load(data.FASHION)
+    family = compressing.small_mobilenet(pictures.shape, len(pictures.classes))
+    base = out / "base"
+    if not (base / "training.json").exists():
+        compressing.train(family, pictures, Stage("base", BASE_EPOCHS), base, (bar,))
+    found = known()
+    found["base"] = json.loads((base / "training.json").read_text())
+    recipe = compressing.Recipe(epochs=epochs)
+    found["recipe"] = asdict(recipe) | {"examples": examples}
+    keep_figures(found)
+    model = folder.read(base)
+    for keep in KEEPS:
+        if f"{keep:g}" in known()["cells"]:
+            continue
+        some = pictures.limited(examples)
+        figures = compressing.compress(model, some, keep, recipe, cell_of(out, keep), (bar,))
+        found = known()
+        network = PlainNetwork.load(cell_of(out, keep)).network
+        alone = dealer_free(network)
+        figures["dealer_free_bytes"] = (alone.adaptive + alone.others) // 8
+        found["cells"][f"{keep:g}"] = {"training": figures}
+        keep_figures(found)
+        print(f"keep {keep:g}: {figures['test']}, {figures['cost']}", flush=True)
+
+
+@contextlib.contextmanager
+def parties(folders: dict[str, Path], normal: Normal) -> Iterator[dict[str, Client]]:
+    """A dealer, a server of all these models, and a client of each, over TLS."""
+    with contextlib.ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="veilform-")))
+        create_deployment(root / "certificates", days=2)
+        mine = {
+            role: Identity.load(root / "certificates", role) for role in (CLIENT, SERVER, DEALER)
+        }
+        at_dealer = Listener("127.0.0.1", 0, mine[DEALER])
+        at_server = Listener("127.0.0.1", 0, mine[SERVER])
+        dealer = Dealer()
+        started = [_started(dealer.service(at_dealer))]
+        sides = {}
+        for name, path in folders.items():
+            tiles = choose(PlainNetwork.load(path).network)
+            sides[name] = ServerSide(path, normal.largest, tiles)
+            publish(sides[name], root / "public" / name)
+        store = StockStore(root / "server", SERVER)
+        server = Server(
+            Models(list(sides.values()), kept_in(root / "server")),  # type: ignore[arg-type]
+            store,
+            lambda: connect("127.0.0.1", at_dealer.port, mine[SERVER], DEALER),
+        )
+        server.register()
+        started.append(_started(server.service(at_server)))
+        clients = {}
+        for name in folders:
+            clients[name] = stack.enter_context(
+                Client(
+                    ClientSide(root / "public" / name),  # type: ignore[arg-type]
+                    StockStore(root / "client" / name, CLIENT),
+                    lambda: connect("127.0.0.1", at_server.port, mine[CLIENT], SERVER),
+                    lambda: connect("127.0.0.1", at_dealer.port, mine[CLIENT], DEALER),
+                )
+            )
+        yield clients
+        for client in clients.values():
+            client.close()
+        for service, thread in reversed(started):
+            service.stop()
+            thread.join(5)
+        server.close()
+
+
+def _started(service: Service) -> tuple[Service, threading.Thread]:
+    thread = threading.Thread(target=service.run, daemon=True)
+    thread.start()
+    return service, thread
+
+
+def finished(out: Path, keeps: list[float] | None = None) -> dict[str, Path]:
+    """Folders of the trained shares."""
+    found = {f"{k:g}": cell_of(out, k) for k in sorted(keeps or KEEPS, reverse=True)}
+    return {name: path for name, path in found.items() if name in known()["cells"]}
+
+
+def measure(out: Path, rounds: int) -> None:
+    """Private inferences of one image by each network, in turn."""
+    folders, normal = finished(out), folder.read(out / "base").normal
+    pictures = data.load(data.FASHION).test
+    costs: dict[str, list[Any]] = {name: [] for name in folders}
+    with parties(folders, normal) as clients:
+        for i in range(rounds + 1):
+            images = normalised(pictures.images[i : i + 1], normal)
+            for name, client in clients.items():
+                client.prepare(Shape(1, 1))
+                _, cost = client.infer(ImageBatch(images))  # type: ignore[arg-type]
+                if i:  # the first warms up
+                    costs[name].append(cost)
+            print(f"round {i} of {rounds}", flush=True)
+    found = known()
+    for name, taken in costs.items():
+        for exact in EXACT:
+            assert len({getattr(cost, exact) for cost in taken}) == 1, exact
+        online, offline = (
+            [getattr(c, f"{p}_seconds") for c in taken] for p in ("online", "offline")
+        )
+        found["cells"][name]["private"] = {
+            "online_seconds": round(min(online), 5),
+            "median_online_seconds": round(statistics.median(online), 5),
+            "offline_seconds": round(min(offline), 5),
+            "rounds": rounds,
+            **{exact: getattr(taken[0], exact) for exact in EXACT},
+        }
+    keep_figures(found)
+
+
+def agree(out: Path, keep: float, count: int, batch: int) -> None:
+    """Private labels of held-out images against plain ones."""
+    folders, normal = finished(out, [keep]), folder.read(out / "base").normal
+    (name,) = folders
+    path, split = folders[name], data.load(data.FASHION).test.first(count)
+    plain, same, right, worst = PlainNetwork.load(path), 0, 0, 0.0
+    with parties(folders, normal) as clients:
+        for at in range(0, count, batch):
+            images = normalised(split.images[at : at + batch], normal)
+            wanted = plain.forward(images)
+            logits, _ = clients[name].infer(ImageBatch(images))  # type: ignore[arg-type]
+            same += int((logits.argmax(1) == wanted.argmax(1)).sum())
+            right += int((logits.argmax(1) == split.labels[at : at + batch]).sum())
+            worst = max(worst, float(np.abs(logits - wanted).max()))
+            if at % (10 * batch) == 0:
+                print(f"{at + len(images)} of {count}: {same} labels are equal", flush=True)
+    found = known()
+    found["cells"][name]["agreement"] = {
+        "images": count,
+        "same_label": same,
+        "share": same / count,
+        "private_accuracy": right / count,
+        "largest_logit_difference": round(worst, 6),
+    }
+    keep_figures(found)
+    print(found["cells"][name]["agreement"])
+
+
+def normalised(pixels: np.ndarray, normal: Normal) -> np.ndarray:
+    return (pixels / 255 - np.array(normal.mean)) / np.array(normal.std)
+
+
+def table() -> str:
+    """The cells as docs/compression.md has them."""
+    lines = [
+        "| keep | blocks merged | accuracy, % | online, s | faster | online, MB | messages "
+        "| offline, MB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    cells = known()["cells"]
+    whole = cells.get("1", {}).get("private", {}).get("online_seconds")
+    for name, cell in cells.items():
+        trained, private = cell["training"], cell.get("private")
+        line = f"| {name} | {', '.join(map(str, trained['merged_blocks'])) or 'none'} "
+        line += f"| {100 * trained['test']['accuracy']:.2f} | "
+        if private:
+            moved = private["bytes_client_to_server"] + private["bytes_server_to_client"]
+            faster = f"{whole / private['online_seconds']:.2f}" if whole else ""
+            line += f"{private['online_seconds']:.4f} | {faster} | {moved / 1e6:.2f} | "
+            line += f"{private['messages']} | {private['offline_bytes'] / 1e6:.0f} |"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def plot() -> None:
+    """Accuracy against private time, one point for each share."""
+    from veilform import plotting
+
+    figure, axes = plotting.new(FIGURE, 6.4, 4)
+    cells = {n: c for n, c in known()["cells"].items() if "private" in c}
+    seconds = [1e3 * cell["private"]["online_seconds"] for cell in cells.values()]
+    accuracy = [100 * cell["training"]["test"]["accuracy"] for cell in cells.values()]
+    axes.plot(seconds, accuracy, "o-", color="tab:blue")
+    for name, x, y in zip(cells, seconds, accuracy, strict=True):
+        axes.annotate(f"keep {name}", (x, y), xytext=(6, -12), textcoords="offset points")
+    axes.set(
+        xlabel="online time of one private image, ms (TLS, one machine)",
+        ylabel="Fashion-MNIST, 10,000 test images, %",
+        ylim=(min(accuracy) - 1, max(accuracy) + 1),
+    )
+    axes.set_xlim(0, 1.1 * max(seconds))
+    axes.grid(alpha=0.3)
+    plotting.save(figure, FIGURE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["train", "time", "agree", "plot"])
+    parser.add_argument("keep", type=float, nargs="?", help="the share that `agree` is of")
+    parser.add_argument("--out", type=Path, help="folder of networks and checkpoints")
+    parser.add_argument("--examples", type=int, default=EXAMPLES, help="training images of a share")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of fine-tuning")
+    parser.add_argument("--rounds", type=int, default=10, help="of `time`")
+    parser.add_argument("--count", type=int, default=1000, help="images of `agree`")
+    parser.add_argument("--batch", type=int, default=8, help="images a run of `agree`")
+    options = parser.parse_args()
+    if options.what == "plot":
+        plot()
+        print(table())
+    elif options.out is None:
+        parser.error("--out is missing")
+    elif options.what == "train":
+        train(options.out, options.examples, options.epochs)
+    elif options.what == "time":
+        measure(options.out, options.rounds)
+    elif options.keep is None:
+        parser.error("agree needs a share")
+    else:
+        agree(options.out, options.keep, options.count, options.batch)
+
+
+if __name__ == "__main__":
+    main()
