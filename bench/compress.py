@@ -44,10 +44,12 @@ from veilform.vision.folder import Normal
 
 RESULTS = Path(__file__).parent / "results" / "compress.json"
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "compress.png"
-KEEPS = (0.6, 0.4, 0.2, 1.0, 0.8)
+KEEPS = (0.4, 0.6, 0.2, 0.8)
 """In the order in which they are trained."""
+WHOLE, CONTROL = "1", "1, fine-tuned"
+"""The first network as it is; and after the others' fine-tuning, with nothing pruned."""
 BASE_EPOCHS = 6
-EXAMPLES, EPOCHS = 30_000, 3
+EXAMPLES, EPOCHS = 16_000, 3
 EXACT = ("bytes_client_to_server", "bytes_server_to_client", "offline_bytes", "messages")
 
 
@@ -59,12 +61,17 @@ def known() -> dict[str, Any]:
 def keep_figures(found: dict[str, Any]) -> None:
     found.pop("machine", None)
     command = found.pop("command", "python bench/compress.py train|time|agree --out FOLDER")
-    found["cells"] = dict(sorted(found["cells"].items(), reverse=True))
+    found["cells"] = dict(sorted(found["cells"].items(), key=_order))
     machine.save(RESULTS, command, found)
 
 
-def cell_of(out: Path, keep: float) -> Path:
-    return out / f"keep-{keep:g}"
+def _order(cell: tuple[str, Any]) -> tuple[float, str]:
+    return -float(cell[0].split(",")[0]), cell[0]
+
+
+def cell_of(out: Path, name: str) -> Path:
+    """Where a cell's network is."""
+    return out / ("base" if name == WHOLE else f"keep-{name.replace(', ', '-')}")
 
 
 def train(out: Path, examples: int, epochs: int) -> None:
@@ -82,24 +89,23 @@ def train(out: Path, examples: int, epochs: int) -> None:
     base = out / "base"
     if not (base / "training.json").exists():
         compressing.train(family, pictures, Stage("base", BASE_EPOCHS), base, (bar,))
-    found = known()
-    found["base"] = json.loads((base / "training.json").read_text())
-    recipe = compressing.Recipe(epochs=epochs)
-    found["recipe"] = asdict(recipe) | {"examples": examples}
-    keep_figures(found)
     model = folder.read(base)
-    for keep in KEEPS:
-        if f"{keep:g}" in known()["cells"]:
+    found, recipe = known(), compressing.Recipe(epochs=epochs)
+    found["recipe"] = asdict(recipe) | {"examples": examples, "base_epochs": BASE_EPOCHS}
+    whole = {"training": json.loads((base / "training.json").read_text()) | {"merged_blocks": []}}
+    found["cells"] = {WHOLE: whole} | found["cells"]
+    keep_figures(found)
+    for keep, name in [*((k, f"{k:g}") for k in KEEPS), (1.0, CONTROL)]:
+        if name in known()["cells"]:
             continue
         some = pictures.limited(examples)
-        figures = compressing.compress(model, some, keep, recipe, cell_of(out, keep), (bar,))
-        found = known()
-        network = PlainNetwork.load(cell_of(out, keep)).network
-        alone = dealer_free(network)
+        figures = compressing.compress(model, some, keep, recipe, cell_of(out, name), (bar,))
+        alone = dealer_free(PlainNetwork.load(cell_of(out, name)).network)
         figures["dealer_free_bytes"] = (alone.adaptive + alone.others) // 8
-        found["cells"][f"{keep:g}"] = {"training": figures}
+        found = known()
+        found["cells"][name] = {"training": figures}
         keep_figures(found)
-        print(f"keep {keep:g}: {figures['test']}, {figures['cost']}", flush=True)
+        print(f"keep {name}: {figures['test']}, {figures['cost']}", flush=True)
 
 
 @contextlib.contextmanager
@@ -153,10 +159,9 @@ def _started(service: Service) -> tuple[Service, threading.Thread]:
     return service, thread
 
 
-def finished(out: Path, keeps: list[float] | None = None) -> dict[str, Path]:
-    """Folders of the trained shares."""
-    found = {f"{k:g}": cell_of(out, k) for k in sorted(keeps or KEEPS, reverse=True)}
-    return {name: path for name, path in found.items() if name in known()["cells"]}
+def finished(out: Path) -> dict[str, Path]:
+    """Folders of the networks that are trained."""
+    return {name: cell_of(out, name) for name in known()["cells"]}
 
 
 def measure(out: Path, rounds: int) -> None:
@@ -190,13 +195,12 @@ def measure(out: Path, rounds: int) -> None:
     keep_figures(found)
 
 
-def agree(out: Path, keep: float, count: int, batch: int) -> None:
+def agree(out: Path, name: str, count: int, batch: int) -> None:
     """Private labels of held-out images against plain ones."""
-    folders, normal = finished(out, [keep]), folder.read(out / "base").normal
-    (name,) = folders
-    path, split = folders[name], data.load(data.FASHION).test.first(count)
+    normal = folder.read(out / "base").normal
+    path, split = finished(out)[name], data.load(data.FASHION).test.first(count)
     plain, same, right, worst = PlainNetwork.load(path), 0, 0, 0.0
-    with parties(folders, normal) as clients:
+    with parties({name: path}, normal) as clients:
         for at in range(0, count, batch):
             images = normalised(split.images[at : at + batch], normal)
             wanted = plain.forward(images)
@@ -230,7 +234,7 @@ def table() -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     cells = known()["cells"]
-    whole = cells.get("1", {}).get("private", {}).get("online_seconds")
+    whole = cells.get(WHOLE, {}).get("private", {}).get("online_seconds")
     for name, cell in cells.items():
         trained, private = cell["training"], cell.get("private")
         line = f"| {name} | {', '.join(map(str, trained['merged_blocks'])) or 'none'} "
@@ -270,7 +274,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["train", "time", "agree", "plot"])
-    parser.add_argument("keep", type=float, nargs="?", help="the share that `agree` is of")
+    parser.add_argument("keep", nargs="?", help="the cell that `agree` is of, such as 0.4")
     parser.add_argument("--out", type=Path, help="folder of networks and checkpoints")
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="training images of a share")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of fine-tuning")
