@@ -48,8 +48,8 @@ KEEPS = (0.4, 0.6, 0.2, 0.8)
 """In the order in which they are trained."""
 WHOLE, CONTROL = "1", "1, fine-tuned"
 """The first network as it is; and after the others' fine-tuning, with nothing pruned."""
-BASE_EPOCHS = 6
-EXAMPLES, EPOCHS = 16_000, 3
+BASE_EPOCHS = 5
+EXAMPLES, EPOCHS, LR = 16_000, 3, 0.05
 EXACT = ("bytes_client_to_server", "bytes_server_to_client", "offline_bytes", "messages")
 
 
@@ -74,7 +74,7 @@ def cell_of(out: Path, name: str) -> Path:
     return out / ("base" if name == WHOLE else f"keep-{name.replace(', ', '-')}")
 
 
-def train(out: Path, examples: int, epochs: int) -> None:
+def train(out: Path, shares: list[str], examples: int, epochs: int) -> None:
     """The first network, then one for each share."""
     import transformers
     from rich.console import Console
@@ -90,13 +90,13 @@ def train(out: Path, examples: int, epochs: int) -> None:
     if not (base / "training.json").exists():
         compressing.train(family, pictures, Stage("base", BASE_EPOCHS), base, (bar,))
     model = folder.read(base)
-    found, recipe = known(), compressing.Recipe(epochs=epochs)
+    found, recipe = known(), compressing.Recipe(epochs=epochs, lr=LR)
     found["recipe"] = asdict(recipe) | {"examples": examples, "base_epochs": BASE_EPOCHS}
     whole = {"training": json.loads((base / "training.json").read_text()) | {"merged_blocks": []}}
     found["cells"] = {WHOLE: whole} | found["cells"]
     keep_figures(found)
     for keep, name in [*((k, f"{k:g}") for k in KEEPS), (1.0, CONTROL)]:
-        if name in known()["cells"]:
+        if name in known()["cells"] or (shares and name not in shares):
             continue
         some = pictures.limited(examples)
         figures = compressing.compress(model, some, keep, recipe, cell_of(out, name), (bar,))
@@ -276,6 +276,7 @@ def main() -> None:
     parser.add_argument("what", choices=["train", "time", "agree", "plot"])
     parser.add_argument("keep", nargs="?", help="the cell that `agree` is of, such as 0.4")
     parser.add_argument("--out", type=Path, help="folder of networks and checkpoints")
+    parser.add_argument("--shares", nargs="*", default=[], help="cells to train (default all)")
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="training images of a share")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of fine-tuning")
     parser.add_argument("--rounds", type=int, default=10, help="of `time`")
@@ -288,7 +289,7 @@ def main() -> None:
     elif options.out is None:
         parser.error("--out is missing")
     elif options.what == "train":
-        train(options.out, options.examples, options.epochs)
+        train(options.out, options.shares, options.examples, options.epochs)
     elif options.what == "time":
         measure(options.out, options.rounds)
     elif options.keep is None:

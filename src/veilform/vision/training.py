@@ -193,7 +193,6 @@ def run_stage(
         "label_names": ["labels"],
         "dataloader_pin_memory": False,
     }
-    model.to(memory_format=torch.channels_last)
     trainer = ImageTrainer(
         model, TrainingArguments(output_dir=str(folder), **arguments), stage, train, dev,
         list(callbacks),
