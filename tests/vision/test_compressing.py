@@ -64,11 +64,11 @@ def test_the_largest_slopes_keep_their_activations():
 
 
 def test_shares_of_bytes_are_those_of_the_traces():
-    shares = pruning.saved_shares(SMALL_MOBILENET, TENSORS)
-    whole = pruning.foreseen(SMALL_MOBILENET, TENSORS).total.online_bytes
+    shares = pruning.saved_shares(SMALL_MOBILENET, TENSORS, 1.0)
+    whole = pruning.foreseen(SMALL_MOBILENET, TENSORS, 1.0).total.online_bytes
     assert set(shares) == {1, 2, 3}
     for number, share in shares.items():
-        one = pruning.foreseen(with_merged(SMALL_MOBILENET, {number}), TENSORS)
+        one = pruning.foreseen(with_merged(SMALL_MOBILENET, {number}), TENSORS, 1.0)
         assert share == pytest.approx(1 - one.total.online_bytes / whole)
         assert 0 < share < 1
     counts = pruning.inner_activations(SMALL_MOBILENET)
@@ -78,7 +78,7 @@ def test_shares_of_bytes_are_those_of_the_traces():
 @pytest.mark.parametrize("keep", [0.0, 0.5])
 def test_a_search_computes_the_pruned_network(keep):
     """Without ReLU6 behind pruned blocks, which comes with the fine-tuning."""
-    search = pruning.Search(SMALL_MOBILENET, TENSORS, keep, 0.1, 0.01).eval()
+    search = pruning.Search(SMALL_MOBILENET, TENSORS, 1.0, keep, 0.1, 0.01).eval()
     kept = search.kept()
     assert kept == pruning.chosen(
         dict.fromkeys(search.counts, 1.0), search.counts, search.saved, keep
@@ -101,7 +101,7 @@ def test_a_search_computes_the_pruned_network(keep):
 
 
 def test_slopes_learn_and_pay():
-    search = pruning.Search(SMALL_MOBILENET, TENSORS, 0.5, 2.0, 0.03)
+    search = pruning.Search(SMALL_MOBILENET, TENSORS, 1.0, 0.5, 2.0, 0.03)
     search.train()
     loss = search(torch.randn(4, 3, 10, 10)).square().mean()
     loss.backward()
@@ -156,6 +156,7 @@ def test_a_compressed_network_is_served(trained, tmp_path, party_identities):
     assert config["merged"] == figures["merged_blocks"]
     assert config["id2label"] == {"0": "0", "1": "1", "2": "2"}
     assert json.loads((out / "training.json").read_text()) == json.loads(json.dumps(figures))
+    assert f"{100 * figures['test']['accuracy']:.2f} %" in (out / "README.md").read_text()
     # The served folder answers, with the labels that were measured.
     normal = folder.read(out).normal
     side = ServerSide(out, normal.largest)
@@ -226,7 +227,7 @@ def test_the_merged_tensors_are_the_trained_ones_folded(trained, tmp_path):
 
 def test_the_commands(veilform, npz, tmp_path):
     base, small = tmp_path / "first", tmp_path / "second"
-    quick = ["--batch-size", 64, "--epochs", 1, "--threads", 1]
+    quick = ["--batch-size", 16, "--examples", 32, "--epochs", 1, "--threads", 1]
     code, out, err = veilform("train-images", "--data", npz, "--out", base, *quick)
     assert code == 0, err
     assert "held-out pictures are right" in out

@@ -21,6 +21,7 @@ from veilform.models.vision.config import Family, MobileNetV2
 from veilform.models.vision.merging import merge, prunable, with_merged
 from veilform.models.vision.plain import PlainNetwork, calibrate
 from veilform.vision import data, folder
+from veilform.vision.card import card
 from veilform.vision.data import Pictures, Split
 from veilform.vision.folder import Model, Normal
 from veilform.vision.modules import ImageNetwork
@@ -108,7 +109,7 @@ def compress(
     targets = _targets(teacher, split, normal, stages / "teacher.safetensors")
     kept, ran, tensors = set(inner_activations(family)), dict[str, Any](), model.tensors
     if keep < 1:
-        search = Search(family, tensors, keep, recipe.penalty, recipe.slope_lr)
+        search = Search(family, tensors, normal.largest, keep, recipe.penalty, recipe.slope_lr)
         stage = Stage(
             "search", recipe.search_epochs, recipe.search_lr, recipe.batch_size, recipe.seed
         )
@@ -137,8 +138,8 @@ def compress(
         "merged_blocks": list(small.merged),
         "test": _score(merged, pictures.test, normal),
         "teacher_test": _score(teacher, pictures.test, normal),
-        "cost": _cost(foreseen(small, trained)),
-        "teacher_cost": _cost(foreseen(family, model.tensors)),
+        "cost": _cost(foreseen(small, trained, normal.largest)),
+        "teacher_cost": _cost(foreseen(family, model.tensors, normal.largest)),
         "merging_changes_logits_by": float(
             np.abs(logits_of(student, some) - logits_of(merged, some)).max()
         ),
@@ -146,6 +147,7 @@ def compress(
         "stages": ran,
     }
     folder.write(out, Model(small, merged.arrays(), normal), pictures, {}, figures)
+    (out / "README.md").write_text(card(out.name, figures), encoding="utf-8")
     return figures
 
 

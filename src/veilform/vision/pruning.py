@@ -24,29 +24,31 @@ from veilform.models.vision.scaling import plan
 from veilform.models.vision.secure import SecureNetwork
 from veilform.vision.modules import ImageNetwork
 
-LARGEST = 8.0
-"""No entry of a normalised image is larger, for traces that need a bound before data is known."""
 
+def foreseen(family: MobileNetV2, tensors: Tensors, largest: float) -> Trace:
+    """The trace of one image, convolutions direct.
 
-def foreseen(family: MobileNetV2, tensors: Tensors) -> Trace:
-    """The trace of one image; ``tensors`` are those of ``family.unmerged()``."""
+    Args:
+        tensors: of ``family.unmerged()``.
+        largest: no entry of an image is larger in absolute value.
+    """
     network = family.network()
-    scales = plan(network, merge(family, tensors), {}, LARGEST)
+    scales = plan(network, merge(family, tensors), {}, largest)
     return trace(SecureNetwork(network, scales).abstract)
 
 
-def saved_shares(family: MobileNetV2, tensors: Tensors) -> dict[int, float]:
+def saved_shares(family: MobileNetV2, tensors: Tensors, largest: float) -> dict[int, float]:
     """By block, the share of an image's online bytes that merging it alone saves, both ways.
 
     Exact, from traces with these weights: a block's inner activations and opening, less the one
     activation that takes their place.
     """
-    whole = foreseen(with_merged(family, set()), tensors).total.online_bytes
-    return {
-        block.number: 1
-        - foreseen(with_merged(family, {block.number}), tensors).total.online_bytes / whole
-        for block in family.blocks()
-    }
+
+    def online(merged: set[int]) -> int:
+        return foreseen(with_merged(family, merged), tensors, largest).total.online_bytes
+
+    whole = online(set())
+    return {block.number: 1 - online({block.number}) / whole for block in family.blocks()}
 
 
 def inner_activations(family: MobileNetV2) -> dict[int, int]:
@@ -101,19 +103,26 @@ class Search(ImageNetwork):
 
     Args:
         tensors: trained, of the network without merged blocks.
-        keep: share of the inner activations that stay, in (0, 1).
+        largest: no entry of an image is larger in absolute value.
+        keep: share of the inner activations that stays.
         weight: of the penalty, which is the sum over blocks of slope times share of bytes saved.
         slope_lr: learning rate of the slopes.
     """
 
     def __init__(
-        self, family: MobileNetV2, tensors: Tensors, keep: float, weight: float, slope_lr: float
+        self,
+        family: MobileNetV2,
+        tensors: Tensors,
+        largest: float,
+        keep: float,
+        weight: float,
+        slope_lr: float,
     ) -> None:
         family = with_merged(family, set())
         super().__init__(family.network())
         self.load_arrays(tensors)
         self.counts = inner_activations(family)
-        self.saved = saved_shares(family, tensors)
+        self.saved = saved_shares(family, tensors, largest)
         self.keep, self.weight, self.slope_lr = keep, weight, slope_lr
         pruned = with_merged(family, set(self.counts)).unmerged()
         self._pruned = {step.name: step for step in pruned.steps}
