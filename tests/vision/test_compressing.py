@@ -181,6 +181,8 @@ def test_a_finished_stage_is_not_run_again_and_a_cut_one_goes_on(trained, base, 
     again = compressing.train(FAMILY, pictures, STAGE, base)
     done = json.loads((base / "stages" / "base" / "done.json").read_text())
     assert again["stages"]["base"] == done
+    with pytest.raises(InputError, match="other settings, data or weights"):
+        compressing.train(FAMILY, pictures.limited(50), STAGE, base)
     # Killed after its second epoch, it ends with the same weights.
     cut = tmp_path / "cut"
 

@@ -7,16 +7,19 @@ one convolution. Both write folders that can be served; what was interrupted goe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 from transformers import TrainerCallback, set_seed
 
+from veilform.errors import InputError
 from veilform.models.vision.config import Family, MobileNetV2
 from veilform.models.vision.merging import merge, prunable, with_merged
 from veilform.models.vision.plain import PlainNetwork, calibrate
@@ -68,6 +71,7 @@ def train(
     """Train a network from nothing and write ``out``; returns the figures of training.json."""
     normal = Normal(*data.statistics(pictures.train))
     network = family.network()
+    _begin(out, {"network": network, "stage": stage, "data": _digest(pictures.train)})
     set_seed(stage.seed)
     module = ImageNetwork(network)
     ran = run_stage(
@@ -96,12 +100,14 @@ def compress(
         online cost for one image, the blocks that kept their activations, and the curves.
 
     Raises:
-        InputError: ``keep`` is no share.
+        InputError: ``keep`` is no share, or ``out`` has stages of something else.
         ModelError: the network has no inverted residual blocks, or merged ones already.
     """
     check_keep(keep)
     family, normal = prunable(model.family), model.normal
     stages = out / "stages"
+    about = {"keep": keep, "recipe": recipe, "data": _digest(pictures.train)}
+    _begin(out, {**about, "network": family, "tensors": _digest(model.tensors.values())})
     teacher = ImageNetwork(family.network())
     teacher.load_arrays(model.tensors)
     split, dev = pictures.train, _batches(pictures.dev, normal)
@@ -149,6 +155,29 @@ def compress(
     folder.write(out, Model(small, merged.arrays(), normal), pictures, {}, figures)
     (out / "README.md").write_text(card(out.name, figures), encoding="utf-8")
     return figures
+
+
+def _begin(out: Path, job: dict[str, Any]) -> None:
+    """Keep what is made in a folder, so that nothing else goes on there.
+
+    Raises:
+        InputError: stages of another network, other data or other settings are there.
+    """
+    path = out / "stages" / "job.json"
+    content = msgspec.json.format(msgspec.json.encode(job), indent=1)
+    if path.is_file() and path.read_bytes() != content:
+        raise InputError(f"{out} has stages that were made with other settings, data or weights: "
+                         f"give another folder, or remove {path.parent}")  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _digest(arrays: Iterable[np.ndarray]) -> str:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.dtype} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def normalised(split: Split, normal: Normal) -> np.ndarray:
