@@ -49,7 +49,7 @@ KEEPS = (0.4, 0.6, 0.2, 0.8)
 WHOLE, CONTROL = "1", "1, fine-tuned"
 """The first network as it is; and after the others' fine-tuning, with nothing pruned."""
 BASE_EPOCHS = 5
-EXAMPLES, EPOCHS, LR = 16_000, 3, 0.05
+EXAMPLES, EPOCHS, LR = 12_000, 3, 0.05
 EXACT = ("bytes_client_to_server", "bytes_server_to_client", "offline_bytes", "messages")
 
 

@@ -31,7 +31,7 @@ from veilform.vision.modules import ImageNetwork
 from veilform.vision.pruning import Search, check_keep, foreseen, inner_activations
 from veilform.vision.training import Batches, Stage, logits_of, run_stage
 
-CALIBRATED = 512
+CALIBRATED, CALIBRATED_AT_ONCE = 256, 16
 Callbacks = tuple[TrainerCallback, ...]
 Tell = Callable[[str], None]
 
@@ -80,8 +80,7 @@ def train(
     )  # fmt: skip
     tell("measuring")
     tensors = module.arrays()
-    some = normalised(pictures.train.first(CALIBRATED), normal)
-    caps = calibrate(PlainNetwork(network, tensors), some)
+    caps = _caps(PlainNetwork(network, tensors), pictures.train.first(CALIBRATED), normal)
     clipped = ImageNetwork(network, caps)
     clipped.load_arrays(tensors)
     figures = {"test": _score(clipped, pictures.test, normal), "stages": {"base": ran}}
@@ -178,6 +177,17 @@ def _digest(arrays: Iterable[np.ndarray]) -> str:
         found.update(f"{array.dtype} {array.shape} ".encode())
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
+
+
+def _caps(plain: PlainNetwork, some: Split, normal: Normal) -> dict[str, float]:
+    """Where to clip each ReLU; a network of ReLU6 alone needs no calibration."""
+    caps: dict[str, float] = {}
+    if any(step.activation == "relu" for step in plain.network.steps):
+        images = normalised(some, normal)
+        for at in range(0, len(images), CALIBRATED_AT_ONCE):
+            found = calibrate(plain, images[at : at + CALIBRATED_AT_ONCE])
+            caps = {name: max(cap, caps.get(name, 0.0)) for name, cap in found.items()}
+    return caps
 
 
 def normalised(split: Split, normal: Normal) -> np.ndarray:

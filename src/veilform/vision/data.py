@@ -197,7 +197,9 @@ def _picture(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         with Image.open(file) as image:
             if image.width * image.height > _MOST_PIXELS:
                 raise InputError(f"{file} has more than {_MOST_PIXELS} pixels")
-            small = image.convert(modes[channels]).resize((width, height))
+            small = image.convert(modes[channels]).resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
             return np.asarray(small, np.uint8).reshape(shape)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{file} is no picture that can be read: {error}") from None

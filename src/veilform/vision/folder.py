@@ -99,7 +99,8 @@ def write(
         "image_mean": model.normal.mean,
         "image_std": model.normal.std,
     }
-    pixels |= {"size": size} if pictures.fitted == "resized" else {}
+    # Pillow's number of the bilinear filter, by which pictures are resized for training.
+    pixels |= {"size": size, "resample": 2} if pictures.fitted == "resized" else {}
     pixels |= {"pad_size": size} if pictures.fitted == "padded" else {}
     for name, content in ((checkpoint.CONFIG, about), (PREPROCESSOR, pixels)):
         _save(folder / name, content)
