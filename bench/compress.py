@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ KEEPS = (0.4, 0.6, 0.2, 0.8)
 WHOLE, CONTROL = "1", "1, fine-tuned"
 """The first network as it is; and after the others' fine-tuning, with nothing pruned."""
 BASE_EPOCHS = 5
-EXAMPLES, EPOCHS, LR = 12_000, 3, 0.05
+EXAMPLES, EPOCHS, LR = 8_000, 2, 0.05
+DEV = 1000
 EXACT = ("bytes_client_to_server", "bytes_server_to_client", "offline_bytes", "messages")
 
 
@@ -98,7 +99,7 @@ def train(out: Path, shares: list[str], examples: int, epochs: int) -> None:
     for keep, name in [*((k, f"{k:g}") for k in KEEPS), (1.0, CONTROL)]:
         if name in known()["cells"] or (shares and name not in shares):
             continue
-        some = pictures.limited(examples)
+        some = replace(pictures.limited(examples), dev=pictures.dev.first(DEV))
         figures = compressing.compress(model, some, keep, recipe, cell_of(out, name), (bar,))
         alone = dealer_free(PlainNetwork.load(cell_of(out, name)).network)
         figures["dealer_free_bytes"] = (alone.adaptive + alone.others) // 8
