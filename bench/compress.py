@@ -5,7 +5,8 @@
     python bench/compress.py agree 0.4 --out FOLDER         private against plain labels
     python bench/compress.py plot                           docs/figures/compress.png, and a table
 
-What is finished is kept, in the folder and in bench/results/compress.json, and is not done again.
+What is finished is kept, in the folder and in bench/results/compress.json (or --results), and is
+not done again. --shares trains some cells only, such as 0.4 or "1, fine-tuned"; 1 is the first.
 Private runs are between a dealer, a server and a client over TLS on 127.0.0.1, each a few threads
 of this process; shares are run in turn, so that a busy moment strikes all.
 """
@@ -19,7 +20,7 @@ import statistics
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,26 +45,31 @@ from veilform.vision.folder import Normal
 
 RESULTS = Path(__file__).parent / "results" / "compress.json"
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "compress.png"
-KEEPS = (0.4, 0.6, 0.2, 0.8)
+KEEPS = (0.4, 0.2, 0.6, 0.8)
 """In the order in which they are trained."""
 WHOLE, CONTROL = "1", "1, fine-tuned"
 """The first network as it is; and after the others' fine-tuning, with nothing pruned."""
 BASE_EPOCHS = 5
-EXAMPLES, EPOCHS, LR = 8_000, 2, 0.05
-DEV = 1000
+EXAMPLES, EPOCHS, LR = 30_000, 3, 0.05
 EXACT = ("bytes_client_to_server", "bytes_server_to_client", "offline_bytes", "messages")
 
 
-def known() -> dict[str, Any]:
-    """What was measured so far."""
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cells": {}}
+class Figures:
+    """The file of the figures."""
 
+    def __init__(self, path: Path = RESULTS) -> None:
+        self.path = path
 
-def keep_figures(found: dict[str, Any]) -> None:
-    found.pop("machine", None)
-    command = found.pop("command", "python bench/compress.py train|time|agree --out FOLDER")
-    found["cells"] = dict(sorted(found["cells"].items(), key=_order))
-    machine.save(RESULTS, command, found)
+    def load(self) -> dict[str, Any]:
+        """What was measured so far."""
+        return json.loads(self.path.read_text()) if self.path.exists() else {"cells": {}}
+
+    def save(self, found: dict[str, Any]) -> None:
+        """Keep them, by falling share."""
+        found.pop("machine", None)
+        command = found.pop("command", "python bench/compress.py train|time|agree --out FOLDER")
+        found["cells"] = dict(sorted(found["cells"].items(), key=_order))
+        machine.save(self.path, command, found)
 
 
 def _order(cell: tuple[str, Any]) -> tuple[float, str]:
@@ -75,13 +81,14 @@ def cell_of(out: Path, name: str) -> Path:
     return out / ("base" if name == WHOLE else f"keep-{name.replace(', ', '-')}")
 
 
-def train(out: Path, shares: list[str], examples: int, epochs: int) -> None:
+def train(out: Path, kept: Figures, shares: list[str], examples: int, epochs: int) -> None:
     """The first network, then one for each share."""
     import transformers
     from rich.console import Console
 
     from veilform.distill.progress import Bar
     from veilform.vision import compressing
+    from veilform.vision.pruning import foreseen, inner_activations, saved_shares
     from veilform.vision.training import Stage
 
     transformers.utils.logging.disable_progress_bar()
@@ -91,21 +98,24 @@ def train(out: Path, shares: list[str], examples: int, epochs: int) -> None:
     if not (base / "training.json").exists():
         compressing.train(family, pictures, Stage("base", BASE_EPOCHS), base, (bar,))
     model = folder.read(base)
-    found, recipe = known(), compressing.Recipe(epochs=epochs, lr=LR)
+    found, recipe = kept.load(), compressing.Recipe(epochs=epochs, lr=LR)
     found["recipe"] = asdict(recipe) | {"examples": examples, "base_epochs": BASE_EPOCHS}
     whole = {"training": json.loads((base / "training.json").read_text()) | {"merged_blocks": []}}
+    shape = family, model.tensors, model.normal.largest
+    whole["cost"] = foreseen(*shape).total._asdict()
+    whole["activations"], whole["bytes_saved"] = inner_activations(family), saved_shares(*shape)
     found["cells"] = {WHOLE: whole} | found["cells"]
-    keep_figures(found)
+    kept.save(found)
     for keep, name in [*((k, f"{k:g}") for k in KEEPS), (1.0, CONTROL)]:
-        if name in known()["cells"] or (shares and name not in shares):
+        if name in kept.load()["cells"] or (shares and name not in shares):
             continue
-        some = replace(pictures.limited(examples), dev=pictures.dev.first(DEV))
+        some = pictures.limited(examples)
         figures = compressing.compress(model, some, keep, recipe, cell_of(out, name), (bar,))
         alone = dealer_free(PlainNetwork.load(cell_of(out, name)).network)
         figures["dealer_free_bytes"] = (alone.adaptive + alone.others) // 8
-        found = known()
+        found = kept.load()
         found["cells"][name] = {"training": figures}
-        keep_figures(found)
+        kept.save(found)
         print(f"keep {name}: {figures['test']}, {figures['cost']}", flush=True)
 
 
@@ -160,14 +170,14 @@ def _started(service: Service) -> tuple[Service, threading.Thread]:
     return service, thread
 
 
-def finished(out: Path) -> dict[str, Path]:
+def finished(out: Path, kept: Figures) -> dict[str, Path]:
     """Folders of the networks that are trained."""
-    return {name: cell_of(out, name) for name in known()["cells"]}
+    return {name: cell_of(out, name) for name in kept.load()["cells"]}
 
 
-def measure(out: Path, rounds: int) -> None:
+def measure(out: Path, kept: Figures, rounds: int) -> None:
     """Private inferences of one image by each network, in turn."""
-    folders, normal = finished(out), folder.read(out / "base").normal
+    folders, normal = finished(out, kept), folder.read(out / "base").normal
     pictures = data.load(data.FASHION).test
     costs: dict[str, list[Any]] = {name: [] for name in folders}
     with parties(folders, normal) as clients:
@@ -179,7 +189,7 @@ def measure(out: Path, rounds: int) -> None:
                 if i:  # the first warms up
                     costs[name].append(cost)
             print(f"round {i} of {rounds}", flush=True)
-    found = known()
+    found = kept.load()
     for name, taken in costs.items():
         for exact in EXACT:
             assert len({getattr(cost, exact) for cost in taken}) == 1, exact
@@ -193,13 +203,13 @@ def measure(out: Path, rounds: int) -> None:
             "rounds": rounds,
             **{exact: getattr(taken[0], exact) for exact in EXACT},
         }
-    keep_figures(found)
+    kept.save(found)
 
 
-def agree(out: Path, name: str, count: int, batch: int) -> None:
+def agree(out: Path, kept: Figures, name: str, count: int, batch: int) -> None:
     """Private labels of held-out images against plain ones."""
     normal = folder.read(out / "base").normal
-    path, split = finished(out)[name], data.load(data.FASHION).test.first(count)
+    path, split = finished(out, kept)[name], data.load(data.FASHION).test.first(count)
     plain, same, right, worst = PlainNetwork.load(path), 0, 0, 0.0
     with parties({name: path}, normal) as clients:
         for at in range(0, count, batch):
@@ -211,7 +221,7 @@ def agree(out: Path, name: str, count: int, batch: int) -> None:
             worst = max(worst, float(np.abs(logits - wanted).max()))
             if at % (10 * batch) == 0:
                 print(f"{at + len(images)} of {count}: {same} labels are equal", flush=True)
-    found = known()
+    found = kept.load()
     found["cells"][name]["agreement"] = {
         "images": count,
         "same_label": same,
@@ -219,7 +229,7 @@ def agree(out: Path, name: str, count: int, batch: int) -> None:
         "private_accuracy": right / count,
         "largest_logit_difference": round(worst, 6),
     }
-    keep_figures(found)
+    kept.save(found)
     print(found["cells"][name]["agreement"])
 
 
@@ -227,14 +237,14 @@ def normalised(pixels: np.ndarray, normal: Normal) -> np.ndarray:
     return (pixels / 255 - np.array(normal.mean)) / np.array(normal.std)
 
 
-def table() -> str:
+def table(kept: Figures) -> str:
     """The cells as docs/compression.md has them."""
     lines = [
         "| keep | blocks merged | accuracy, % | online, s | faster | online, MB | messages "
         "| offline, MB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    cells = known()["cells"]
+    cells = kept.load()["cells"]
     whole = cells.get(WHOLE, {}).get("private", {}).get("online_seconds")
     for name, cell in cells.items():
         trained, private = cell["training"], cell.get("private")
@@ -249,12 +259,12 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def plot() -> None:
+def plot(kept: Figures) -> None:
     """Accuracy against private time, one point for each share."""
     from veilform import plotting
 
     figure, axes = plotting.new(FIGURE, 6.4, 4)
-    cells = {n: c for n, c in known()["cells"].items() if "private" in c}
+    cells = {n: c for n, c in kept.load()["cells"].items() if "private" in c}
     seconds = [1e3 * cell["private"]["online_seconds"] for cell in cells.values()]
     accuracy = [100 * cell["training"]["test"]["accuracy"] for cell in cells.values()]
     axes.plot(seconds, accuracy, "o-", color="tab:blue")
@@ -283,20 +293,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="of `time`")
     parser.add_argument("--count", type=int, default=1000, help="images of `agree`")
     parser.add_argument("--batch", type=int, default=8, help="images a run of `agree`")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of the figures")
     options = parser.parse_args()
+    kept = Figures(options.results)
     if options.what == "plot":
-        plot()
-        print(table())
+        plot(kept)
+        print(table(kept))
     elif options.out is None:
         parser.error("--out is missing")
     elif options.what == "train":
-        train(options.out, options.shares, options.examples, options.epochs)
+        train(options.out, kept, options.shares, options.examples, options.epochs)
     elif options.what == "time":
-        measure(options.out, options.rounds)
+        measure(options.out, kept, options.rounds)
     elif options.keep is None:
         parser.error("agree needs a share")
     else:
-        agree(options.out, options.keep, options.count, options.batch)
+        agree(options.out, kept, options.keep, options.count, options.batch)
 
 
 if __name__ == "__main__":
