@@ -8,6 +8,7 @@ import typer
 
 from veilform.commands import (
     bench,
+    compressing,
     console,
     demo,
     evaluating,
@@ -36,6 +37,8 @@ app.command()(models.check)
 app.command()(models.calibrate)
 app.command()(quantizing.quantize)
 app.command()(training.distill)
+app.command()(compressing.train_images)
+app.command()(compressing.compress)
 app.command()(evaluating.evaluate)
 app.command()(services.export)
 app.command()(services.deal)

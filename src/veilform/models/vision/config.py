@@ -1,19 +1,21 @@
 """The families of convolution networks, and their steps, with torchvision's names of tensors.
 
-Sources: He et al., CVPR 2016 (ResNet); Sandler et al., CVPR 2018 (MobileNetV2).
+Sources: He et al., CVPR 2016 (ResNet); Sandler et al., CVPR 2018 (MobileNetV2); its merged blocks:
+CoPriv, arXiv 2311.01737.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 from veilform.errors import ModelError
 from veilform.models import checkpoint
 from veilform.models.vision.generative import Decoder, Encoder
-from veilform.models.vision.network import Branch, Network, Step
+from veilform.models.vision.network import Activation, Branch, Network, Step
 from veilform.nn.convolution import Convolution
 from veilform.nn.pool import Pool
 
@@ -74,13 +76,44 @@ class ResNet(_Images, frozen=True, tag_field="family", tag="resnet"):
         return Network(_size(self), tuple(steps), "fc", self.classes)
 
 
+class Block(NamedTuple):
+    """An inverted residual block: from ``channels`` to ``width``, ``grown`` times as many inside.
+
+    Attributes:
+        number: N of ``features.N``.
+    """
+
+    number: int
+    channels: int
+    width: int
+    grown: int
+    stride: int
+
+    @property
+    def name(self) -> str:
+        """Of its tensors, and the start of its steps' names."""
+        return f"features.{self.number}"
+
+    @property
+    def residual(self) -> bool:
+        """Whether its input is added to its output."""
+        return self.stride == 1 and self.channels == self.width
+
+
+Form = Literal["whole", "linear", "merged"]
+"""A block with its activations; without inner ones, as it is trained; as one convolution."""
+
+
 class MobileNetV2(_Images, frozen=True, tag_field="family", tag="mobilenet_v2"):
     """Inverted residual blocks: 1 x 1 up, 3 x 3 depthwise, 1 x 1 down without an activation.
+
+    A merged block has no inner activations, so it is one 3 x 3 convolution, with ReLU6 behind it.
 
     Attributes:
         settings: for each stage, how many times channels grow inside, channels, blocks, stride.
         stem, stem_stride: of the first convolution.
         last: channels before the head.
+        merged: the numbers of the merged blocks, as in ``features.N``, in order.
     """
 
     settings: Annotated[tuple[Setting, ...], msgspec.Meta(min_length=1, max_length=64)] = (
@@ -95,19 +128,43 @@ class MobileNetV2(_Images, frozen=True, tag_field="family", tag="mobilenet_v2"):
     stem: Count = 32
     stem_stride: Annotated[int, msgspec.Meta(ge=1, le=2)] = 2
     last: Count = 1280
+    merged: Annotated[tuple[Count, ...], msgspec.Meta(max_length=1 << 10)] = ()
+
+    def blocks(self) -> Iterator[Block]:
+        """Its inverted residual blocks, in order."""
+        channels, number = self.stem, 1
+        for grown, width, count, first in self.settings:
+            for repeat in range(count):
+                yield Block(number, channels, width, grown, 1 if repeat else first)
+                channels, number = width, number + 1
 
     def network(self) -> Network:
-        """Its steps."""
+        """Its steps, as they are served.
+
+        Raises:
+            ValueError: ``merged`` are no blocks, or not in order.
+        """
+        return self._network("merged")
+
+    def unmerged(self) -> Network:
+        """Its steps as they are trained: merged blocks in three layers, without inner activations.
+
+        Zeros are put around a block before it grows, not before its depthwise layer: so that layer
+        sees the same bias at borders as inside, and the block is one convolution there too.
+        """
+        return self._network("linear")
+
+    def _network(self, form: Form) -> Network:
+        blocks = list(self.blocks())
+        known = {block.number for block in blocks}
+        if list(self.merged) != sorted(known.intersection(self.merged)):
+            raise ValueError(f"merged blocks must be some of 1 to {len(blocks)}, in order")
         conv = Convolution(self.channels, self.stem, 3, self.stem_stride)
         steps = [Step("features.0", (_branch(0, conv, "features.0"),), "relu6")]
-        channels, index = self.stem, 1
-        for grown, width, count, first in self.settings:
-            for block in range(count):
-                stride = first if block == 0 else 1
-                steps += _inverted(len(steps), f"features.{index}", channels, width, grown, stride)
-                channels, index = width, index + 1
-        name = f"features.{index}"
-        last = Convolution(channels, self.last, 1, 1, 0)
+        for block in blocks:
+            steps += _inverted(len(steps), block, form if block.number in self.merged else "whole")
+        name = f"features.{len(blocks) + 1}"
+        last = Convolution(blocks[-1].width, self.last, 1, 1, 0)
         steps.append(Step(name, (_branch(len(steps), last, name),), "relu6"))
         return Network(_size(self), tuple(steps), "classifier.1", self.classes)
 
@@ -121,24 +178,29 @@ def _branch(source: int, conv: Convolution, name: str) -> Branch:
     return Branch(source, conv, f"{name}.0", f"{name}.1")
 
 
-def _inverted(
-    before: int, name: str, channels: int, width: int, grown: int, stride: int
-) -> list[Step]:
+def _inverted(before: int, block: Block, form: Form) -> list[Step]:
     """An inverted residual block behind wire ``before``."""
-    inner, steps, at = channels * grown, [], before
-    if grown > 1:
-        up = _branch(at, Convolution(channels, inner, 1, 1, 0), f"{name}.conv.0")
-        steps.append(Step(f"{name}.up", (up,), "relu6"))
-        at += 1
+    name, inner = block.name, block.channels * block.grown
+    if form == "merged":
+        one = Convolution(block.channels, block.width, 3, block.stride)
+        return [Step(name, (Branch(before, one, f"{name}.conv"),), "relu6")]
+    within: Activation = "relu6" if form == "whole" else "none"
+    steps, at, padding = list[Step](), before, 1
+    if block.grown > 1:
+        early = int(form == "linear")
+        up = _branch(at, Convolution(block.channels, inner, 1, 1, early), f"{name}.conv.0")
+        steps.append(Step(f"{name}.up", (up,), within))
+        at, padding = at + 1, 1 - early
     position = len(steps)
-    depthwise = Convolution(inner, inner, 3, stride, 1, inner)
+    depthwise = Convolution(inner, inner, 3, block.stride, padding, inner)
     steps.append(
-        Step(f"{name}.depthwise", (_branch(at, depthwise, f"{name}.conv.{position}"),), "relu6")
+        Step(f"{name}.depthwise", (_branch(at, depthwise, f"{name}.conv.{position}"),), within)
     )
-    down = Convolution(inner, width, 1, 1, 0)
+    down = Convolution(inner, block.width, 1, 1, 0)
     last = Branch(at + 1, down, f"{name}.conv.{position + 1}", f"{name}.conv.{position + 2}")
-    shortcut = (Branch(before),) if stride == 1 and channels == width else ()
-    steps.append(Step(f"{name}.down", (last, *shortcut), "none"))
+    shortcut = (Branch(before),) if block.residual else ()
+    behind: Activation = "none" if form == "whole" else "relu6"
+    steps.append(Step(f"{name}.down", (last, *shortcut), behind))
     return steps
 
 
