@@ -15,6 +15,7 @@ from veilform.commands import (
     keys,
     models,
     parallel,
+    pictures,
     plan,
     runtime,
     services,
@@ -31,6 +32,7 @@ app.command()(demo.demo)
 app.command()(models.cost)
 app.command()(plan.plan)
 app.command()(models.check)
+app.command(name="import")(pictures.import_)
 app.command()(models.calibrate)
 app.command()(training.distill)
 app.command()(evaluating.evaluate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from veilform.models.bert.sides import ServerSide, Shape
+from veilform.models.sides import ServerSide, Shape
 from veilform.plan.cost import Report
 from veilform.plan.private import offline
 from veilform.plan.private.clocks import Timed, run_seconds
