@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from veilform.models.vision.network import Network
+from veilform.models.sides import ServerSide
+from veilform.models.vision.network import Branch, Network
 from veilform.models.vision.scaling import VisionScales
+from veilform.models.vision.sides import Side
 from veilform.plan.convolution import (
+    RATES,
     ConvolutionCost,
     DealerFree,
+    Rates,
     Transferred,
     dealer_free,
     with_dealer,
@@ -54,15 +58,38 @@ def settings(network: Network, scales: VisionScales) -> Settings:
     return Settings(tuple(_both(network, scales, free)), free)
 
 
+def viewed_seconds(side: ServerSide, batch: int, rates: Rates = RATES) -> float:
+    """What one party takes to write the patches and tiles that products read; 0 without any.
+
+    A rehearsal counts products alone: a view is none of its kinds of steps. Depthwise convolutions
+    read views as they are.
+    """
+    if not isinstance(side, Side):
+        return 0.0
+    dealt = (
+        cost.transformed
+        for branch, _, cost in _dealt(side.network, side.scales, batch)
+        if branch.conv is not None and not branch.conv.depthwise
+    )
+    return sum(dealt) / rates.transformed
+
+
 def _both(network: Network, scales: VisionScales, free: DealerFree) -> Iterator[Both]:
+    for branch, tile, cost in _dealt(network, scales, 1):
+        yield Both(branch.name, tile, cost, free.chosen.get(branch.name))
+
+
+def _dealt(
+    network: Network, scales: VisionScales, batch: int
+) -> Iterator[tuple[Branch, int, ConvolutionCost]]:
     shapes = network.wires()
     for step, at in zip(network.steps, scales.steps, strict=True):
         for branch, tile in zip(step.branches, at.tiles, strict=True):
             if branch.conv is not None:
                 height, width, _ = shapes[branch.source]
                 ring = at.ring - at.carried
-                dealt = with_dealer(branch.conv, height, width, tile, ring=ring)
-                yield Both(branch.name, tile, dealt, free.chosen.get(branch.name))
+                cost = with_dealer(branch.conv, height, width, tile, batch=batch, ring=ring)
+                yield branch, tile, cost
 
 
 def _row(row: Both) -> dict[str, Any]:
