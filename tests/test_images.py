@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Run
 from tests.serve.deployment import Deployment
 from tests.test_cli import complaint
-from tests.vision.folders import LABELS, MOBILE, RESNET, mobile, pixels
+from tests.vision.small import LABELS, MOBILE, RESNET, mobile, pixels
 
 from veilform.errors import InputError, ModelError
 from veilform.models import families

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.gateway.running import Gateway
 from tests.serve.deployment import Deployment
-from tests.vision.folders import LABELS, MOBILE, mobile, pixels
+from tests.vision.small import LABELS, MOBILE, mobile, pixels
 
 from veilform.correlation.store import StockStore
 from veilform.gateway import images as images_api

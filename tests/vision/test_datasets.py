@@ -98,7 +98,7 @@ def test_fashion_mnist_by_its_name() -> None:
         fashion.folder()
     except InputError as error:
         pytest.skip(str(error))
-    found = datasets.labelled("fashion-mnist", fashion.CLASSES, 6)
+    found = datasets.labelled("fashion_mnist", fashion.CLASSES, 6)
     assert found.labels == [int(label) for label in fashion.load("test")[1][:6]]
     assert found.images[0].shape == (28, 28)
-    assert len(datasets.unlabelled("fashion-mnist", 7)) == 7
+    assert len(datasets.unlabelled("fashion_mnist", 7)) == 7

@@ -28,7 +28,7 @@ def evaluate(
         typer.Option(
             help="Of texts: CSV, TSV or JSONL file; or a GLUE task, rotten_tomatoes or imdb. Of "
             "images: a folder with a folder of pictures for each label, an IDX file of images with "
-            "its labels beside it, or fashion-mnist."
+            "its labels beside it, or fashion_mnist."
         ),
     ],
     private: Annotated[

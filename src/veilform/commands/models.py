@@ -118,7 +118,7 @@ def calibrate(
         str | None,
         typer.Option(
             help="Of an image model, instead of texts: a folder of typical pictures, an IDX file, "
-            "or fashion-mnist."
+            "or fashion_mnist."
         ),
     ] = None,
     count: Annotated[int, typer.Option(help="Pictures to use; 0: all.", min=0)] = 256,

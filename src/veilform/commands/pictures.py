@@ -59,7 +59,7 @@ def import_(
 ) -> None:
     """Make an image model's folder from its tensors. Needs no PyTorch; opens no pickle."""
     from veilform.models.vision.preprocess import PREPROCESSOR, Preprocessing
-    from veilform.vision import folders
+    from veilform.vision import importing
 
     family = _family(config)
     how = None
@@ -69,7 +69,7 @@ def import_(
         how = Preprocessing.read(preprocessor.parent, family.network().image)
     names = None if labels is None else console.read_texts(None, labels)
     with console.step("reading the tensors", as_json):
-        folders.write(folder, family, folders.read_tensors(weights), how, names)
+        importing.write(folder, family, importing.read_tensors(weights), how, names)
     if as_json:
         console.print_json({"folder": str(folder), "classes": family.classes})
         return
@@ -151,14 +151,14 @@ def way(tile: int) -> str:
 def calibrate(folder: Path, source: str, count: int, as_json: bool) -> None:
     """Keeps in a folder where ReLUs are clipped, from some pictures of a source."""
     from veilform.models import families
-    from veilform.vision import datasets, folders
+    from veilform.vision import calibration, datasets
 
     if families.of(folder) is not families.IMAGES:
         raise InputError(f"{folder} takes texts: give a file of texts in place of --images")
     images = datasets.unlabelled(source, count)
     with Progress(console=console.err, disable=as_json or not console.err.is_terminal) as progress:
         task = progress.add_task("calibrating", total=len(images))
-        clips = folders.calibrate_on(
+        clips = calibration.calibrate_on(
             folder, images, lambda done, total: progress.update(task, completed=done)
         )
     if as_json:

@@ -11,6 +11,7 @@ from veilform.errors import AuthenticationError, InputError
 from veilform.gateway.served import Catalogue, Served
 from veilform.gateway.sessions import ClientSession
 from veilform.models import families
+from veilform.models.answers import TASKS
 from veilform.models.sides import ClientSide, Shape
 from veilform.observe import Kept, Observer, Queued, ignore, short
 from veilform.roles import CLIENT, DEALER, SERVER
@@ -63,7 +64,7 @@ class Models:
         self, models: Sequence[PublicModelSettings], known: Sequence[Served]
     ) -> Iterator[list[Served]]:
         """What is offered as these; what was opened for it is closed if the block fails."""
-        sides = [families.client_side(model.path) for model in models]
+        sides = [_answered(model.path) for model in models]
         with contextlib.ExitStack() as opened:
             served = []
             for model, side in zip(models, sides, strict=True):
@@ -131,6 +132,14 @@ class Models:
             )
 
         return open_client
+
+
+def _answered(folder: Path) -> ClientSide:
+    side = families.client_side(folder)
+    if side.config.task not in TASKS:
+        known = ", ".join(TASKS)
+        raise InputError(f"{folder} is a {side.config.architecture}; the gateway answers {known}")
+    return side
 
 
 def levels(settings: GatewaySettings, side: ClientSide) -> dict[Shape, int]:

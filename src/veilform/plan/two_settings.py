@@ -82,13 +82,13 @@ def _both(network: Network, scales: VisionScales, free: DealerFree) -> Iterator[
 def _dealt(
     network: Network, scales: VisionScales, batch: int
 ) -> Iterator[tuple[Branch, int, ConvolutionCost]]:
-    shapes = network.wires()
+    convolutions = network.convolutions()
     for step, at in zip(network.steps, scales.steps, strict=True):
         for branch, tile in zip(step.branches, at.tiles, strict=True):
             if branch.conv is not None:
-                height, width, _ = shapes[branch.source]
+                _, conv, (height, width, _) = next(convolutions)
                 ring = at.ring - at.carried
-                cost = with_dealer(branch.conv, height, width, tile, batch=batch, ring=ring)
+                cost = with_dealer(conv, height, width, tile, batch=batch, ring=ring)
                 yield branch, tile, cost
 
 

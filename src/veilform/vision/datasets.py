@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from veilform.errors import InputError
 from veilform.vision import fashion
 
-FASHION = "fashion-mnist"
+FASHION = "fashion_mnist"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pnm", ".bmp", ".webp")
 MOST_FILES = 1_000_000
 _MOST_IDX_BYTES = 1 << 30
@@ -40,7 +40,7 @@ def labelled(
     """Labelled pictures for a model.
 
     Args:
-        source: "fashion-mnist"; a folder with a folder of pictures for each label; or an IDX file
+        source: "fashion_mnist"; a folder with a folder of pictures for each label; or an IDX file
             of images, whose labels are beside it under MNIST's name for them.
         names: the model's labels. A folder may also be called by a label's number.
         count: the first so many; 0 for all. Of folders, as many of each label as go.

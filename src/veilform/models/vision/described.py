@@ -13,6 +13,8 @@ from veilform.models.answers import IMAGES
 from veilform.models.vision import config
 from veilform.models.vision.network import Network
 
+CLASSIFIERS = frozenset({"resnet", "mobilenet_v2"})
+
 
 class _Labels(msgspec.Struct, frozen=True):
     id2label: dict[str, str] = {}
@@ -20,7 +22,7 @@ class _Labels(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """An image classifier.
+    """An image model.
 
     Attributes:
         architecture: the name of its family.
@@ -31,8 +33,12 @@ class ImageConfig:
     network: Network
     labels: tuple[str, ...]
 
-    task = IMAGES.name
     problem_type: str | None = None
+
+    @property
+    def task(self) -> str:
+        """What it is for; a family that does not classify is for itself."""
+        return IMAGES.name if self.architecture in CLASSIFIERS else self.architecture
 
     @property
     def outputs(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.vision.folders import LABELS, MOBILE, PADDED, RESNET, mobile, pixels, resnet
+from tests.vision.small import LABELS, MOBILE, PADDED, RESNET, mobile, pixels, resnet
 
 from veilform.errors import InputError, ModelError
 from veilform.models import families
@@ -16,7 +16,7 @@ from veilform.models.vision.plain import PlainNetwork
 from veilform.models.vision.sides import CLIPS, WINOGRAD, ServerSide
 from veilform.plan.convolution import choose
 from veilform.plan.random_network import random_tensors
-from veilform.vision import exported, folders
+from veilform.vision import calibration, exported, importing
 
 
 def test_a_folder_keeps_what_was_given(tmp_path: Path) -> None:
@@ -36,12 +36,12 @@ def test_a_state_dict_of_torch_with_its_counters(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     given = {n: torch.from_numpy(t) for n, t in random_tensors(RESNET.network()).items()}
     given["bn1.num_batches_tracked"] = torch.tensor(7)
-    folders.write(tmp_path / "model", RESNET, given)
+    importing.write(tmp_path / "model", RESNET, given)
     loaded = PlainNetwork.load(tmp_path / "model").tensors
     assert all(np.array_equal(loaded[name], given[name]) for name in loaded)
     safetensors = pytest.importorskip("safetensors.torch")
     safetensors.save_file(given, tmp_path / "state.safetensors")
-    read = folders.read_tensors(tmp_path / "state.safetensors")
+    read = importing.read_tensors(tmp_path / "state.safetensors")
     assert set(read) == set(given) - {"bn1.num_batches_tracked"}
 
 
@@ -57,18 +57,18 @@ def test_tensors_that_do_not_fit(tmp_path: Path, change, error, why: str) -> Non
     tensors = random_tensors(RESNET.network())
     change(tensors)
     with pytest.raises(error, match=why):
-        folders.write(tmp_path / "model", RESNET, tensors)
+        importing.write(tmp_path / "model", RESNET, tensors)
     assert not (tmp_path / "model").exists()
 
 
 def test_labels_and_folders_that_do_not_fit(tmp_path: Path) -> None:
     tensors = random_tensors(RESNET.network())
     with pytest.raises(InputError, match="2 labels for 4 classes"):
-        folders.write(tmp_path / "model", RESNET, tensors, labels=["a", "b"])
+        importing.write(tmp_path / "model", RESNET, tensors, labels=["a", "b"])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(InputError, match="not empty"):
-        folders.write(tmp_path / "full", RESNET, tensors)
+        importing.write(tmp_path / "full", RESNET, tensors)
     mobile(tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     config["id2label"] = {"0": "a"}
@@ -139,7 +139,7 @@ def test_what_a_program_may_not_be(program, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot read"):
         exported.read(tmp_path / "none.pt2")
     with pytest.raises(ModelError, match="pickles are never opened"):
-        folders.read_tensors(tmp_path / "model.pth")
+        importing.read_tensors(tmp_path / "model.pth")
 
 
 # Calibration
@@ -147,12 +147,12 @@ def test_what_a_program_may_not_be(program, tmp_path: Path) -> None:
 
 def test_calibration_covers_every_batch(tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    folders.write(folder, RESNET, random_tensors(RESNET.network()))
+    importing.write(folder, RESNET, random_tensors(RESNET.network()))
     assert any("run `veilform calibrate`" in line for line in families.examine(folder))
     with pytest.raises(ModelError, match="--images"):
         ServerSide(folder)
-    images, seen = pixels(RESNET, folders.PICTURES + 3), []
-    clips = folders.calibrate_on(folder, images, lambda *done: seen.append(done))
+    images, seen = pixels(RESNET, calibration.PICTURES + 3), []
+    clips = calibration.calibrate_on(folder, images, lambda *done: seen.append(done))
     assert seen[-1] == (len(images), len(images))
     assert json.loads((folder / CLIPS).read_text()) == clips
     assert json.loads((folder / WINOGRAD).read_text()) == choose(RESNET.network())
@@ -165,9 +165,9 @@ def test_calibration_covers_every_batch(tmp_path: Path) -> None:
 def test_calibration_needs_pictures_that_fit(tmp_path: Path) -> None:
     folder = resnet(tmp_path / "model")
     with pytest.raises(InputError, match="no picture"):
-        folders.calibrate_on(folder, [])
+        calibration.calibrate_on(folder, [])
     with pytest.raises(InputError, match="takes H x W x 3"):
-        folders.calibrate_on(folder, [np.zeros((10, 9, 2), np.uint8)])
+        calibration.calibrate_on(folder, [np.zeros((10, 9, 2), np.uint8)])
 
 
 def test_winograd_of_the_folder_is_what_is_served(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from veilform.models.vision.config import MobileNetV2, ResNet
 from veilform.models.vision.preprocess import Preprocessing, Size
 from veilform.plan.random_network import random_tensors
-from veilform.vision import folders
+from veilform.vision import calibration, importing
 
 MOBILE = MobileNetV2(12, 12, 1, 3, ((1, 4, 1, 1), (2, 6, 2, 2)), 4, 1, 8)
 RESNET = ResNet(10, 9, 3, 4, (1, 1), (4, 6), True)
@@ -22,14 +22,14 @@ PADDED = Preprocessing(
 
 def mobile(folder: Path) -> Path:
     """A MobileNetV2 of grey images that is resized, padded and normalised; needs no calibration."""
-    folders.write(folder, MOBILE, random_tensors(MOBILE.network()), PADDED, LABELS)
+    importing.write(folder, MOBILE, random_tensors(MOBILE.network()), PADDED, LABELS)
     return folder
 
 
 def resnet(folder: Path) -> Path:
     """A ResNet of RGB images, calibrated on random pixels."""
-    folders.write(folder, RESNET, random_tensors(RESNET.network()))
-    folders.calibrate_on(folder, pixels(RESNET, 4))
+    importing.write(folder, RESNET, random_tensors(RESNET.network()))
+    calibration.calibrate_on(folder, pixels(RESNET, 4))
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Folders of image models: made from a state dict or an exported program, calibrated, served.
+"""Folders of image models, made from a state dict or an exported program.
 
 A folder has ``config.json`` (``models.vision.config``, and ``id2label``), ``model.safetensors``
 with torchvision's names, ``preprocessor_config.json``, ``clips.json`` and ``winograd.json``.
@@ -6,7 +6,7 @@ with torchvision's names, ``preprocessor_config.json``, ``clips.json`` and ``win
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,9 @@ from veilform.errors import InputError, ModelError
 from veilform.models.checkpoint import CONFIG, WEIGHTS, shape_problems
 from veilform.models.tensors import TensorFile
 from veilform.models.vision.config import Family
-from veilform.models.vision.images import ImageEncoder
-from veilform.models.vision.plain import PlainNetwork, calibrate
 from veilform.models.vision.preprocess import Preprocessing
-from veilform.models.vision.sides import save_clips, save_tiles
-from veilform.plan.convolution import choose
 from veilform.plan.random_model import write_tensors
 from veilform.vision import exported
-
-PICTURES = 8
-"""Read and run at a time."""
-
-Progress = Callable[[int, int], None]
 
 
 def write(
@@ -38,7 +29,7 @@ def write(
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] | None = None,
 ) -> None:
-    """Makes the folder of a model; it is served after `calibrate_on`.
+    """Makes the folder of a model; it is served after ``calibration.calibrate_on``.
 
     Args:
         family: its architecture and sizes.
@@ -92,40 +83,6 @@ def read_tensors(path: Path) -> Mapping[str, Any]:
     # Counters of batches and the like are integers, which no network here has.
     floats = [n for n, stored in file.tensors.items() if stored.dtype in ("F16", "BF16", "F32")]
     return {name: file.read(name) for name in floats}
-
-
-def calibrate_on(
-    folder: Path, pictures: Sequence[Any], progress: Progress = lambda done, total: None
-) -> dict[str, float]:
-    """Finds where each ReLU is clipped, and how each convolution is computed, and keeps both.
-
-    Args:
-        pictures: as ``models.vision.images`` takes them; some hundred typical ones.
-
-    Returns:
-        By step, where its ReLU is clipped. None for a network of ReLU6 alone.
-
-    Raises:
-        ModelError: the folder's model is broken.
-        InputError: a picture cannot be used, or the folder cannot be written.
-    """
-    if not pictures:
-        raise InputError("there is no picture to calibrate on")
-    plain = PlainNetwork.load(folder)
-    encoder = ImageEncoder(plain.network.image, Preprocessing.read(folder, plain.network.image))
-    clips: dict[str, float] = {}
-    for first in range(0, len(pictures), PICTURES):
-        images = encoder.encode(pictures[first : first + PICTURES])
-        found = calibrate(plain, encoder.pad(images).images)
-        # Powers of two, so the largest of each batch's is that of all.
-        clips = {step: max(clip, clips.get(step, 0.0)) for step, clip in found.items()}
-        progress(min(first + PICTURES, len(pictures)), len(pictures))
-    try:
-        save_clips(folder, clips)
-        save_tiles(folder, choose(plain.network))
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror}") from None
-    return clips
 
 
 def _as_float32(name: str, tensor: Any) -> np.ndarray:
