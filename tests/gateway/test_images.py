@@ -15,6 +15,7 @@ from tests.vision.small import LABELS, MOBILE, mobile, pixels
 
 from veilform.correlation.store import StockStore
 from veilform.gateway import images as images_api
+from veilform.gateway.client import GatewayError, GatewayImageClassifier
 from veilform.gateway.guard import MOST_BODY_BYTES
 from veilform.gateway.opening import levels
 from veilform.gateway.served import Catalogue, Served
@@ -74,9 +75,15 @@ def png(array: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def test_an_uploaded_picture(gateway: Gateway, folder: Path) -> None:
+def test_an_uploaded_picture(gateway: Gateway, folder: Path, tmp_path: Path) -> None:
     content = png(np.random.default_rng(1).integers(0, 256, (30, 40), dtype=np.uint8))
     expected = PlainImageClassifier(folder)(content)
+    asking = GatewayImageClassifier(gateway.url, "shirts", "1", timeout_s=30)
+    (tmp_path / "a.png").write_bytes(content)
+    for (found,) in (asking([content]), asking([tmp_path / "a.png"])):
+        assert found["label"] == expected[0]["label"]
+    with pytest.raises(GatewayError, match="is no picture"):
+        asking([b"text"])
     for path in ("/classify", "/classify?model=shirts&version=1&deadline_s=30"):
         answer = gateway.ask("POST", path, content, PNG)
         assert answer.status == 200, answer.body

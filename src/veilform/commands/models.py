@@ -66,7 +66,7 @@ def cost(
         console.print_json({**head, **report.as_dict(), **more})
         return
     first = "operation" if by_operation else "protocol"
-    what = f"{shape.length} tokens" if seq else f"{batch} of {side.takes}"
+    what = f"{shape.length} tokens" if seq else side.takes
     table = Table(first, "runs", "up", "down", "offline", "multiply-adds", title=f"{model}, {what}")
     for row in report.by_operation() if by_operation else report.by_protocol():
         table.add_row(*_cells(*row))
