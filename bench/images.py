@@ -6,7 +6,7 @@
 
 Random weights and pixels; dealer, server and client are processes or threads of this machine, with
 TLS between them. What was measured is the fastest run and the median. Bytes and messages must be
-those of the plan, and every private label that of the plain model, or it fails.
+those of the plan, and private logits near the plain ones, or it fails.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ NETWORKS = {
     "resnet18-224": resnet18(),
 }  # fmt: skip
 LINKS = ("loopback", "lan", "wan")
+FAR = 0.05
 SHOWN = ("network", "link", "online_predicted", "online_measured", "online_median",
          "offline_predicted", "offline_measured", "plain_seconds")  # fmt: skip
 
@@ -69,7 +70,7 @@ def row(name: str, link: str, rates: Machine, runs: int, start_s: float) -> dict
                 wanted = plain.forward(batch)
                 clear.append(time.perf_counter() - start)
                 logits, cost = client.infer(batch)
-                assert logits.argmax() == wanted.argmax(), "another label than the plain one"
+                assert np.abs(logits - wanted).max() < FAR, "far from the plain logits"
                 moved = {
                     "bytes_client_to_server": cost.bytes_client_to_server,
                     "bytes_server_to_client": cost.bytes_server_to_client,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veilform.errors import InputError, ModelError
@@ -116,6 +116,7 @@ def test_files_that_are_cut_off(kind: str) -> None:
             encoder(RGB).encode([content[:size]])
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1 << 16), at=st.integers(0, 400), byte=st.integers(0, 255))
 def test_a_damaged_file_is_read_or_refused(seed: int, at: int, byte: int) -> None:
     content = bytearray(saved(pixels((6, 8, 3), seed), "JPEG" if seed % 2 else "PNG"))
@@ -188,8 +189,20 @@ def test_no_image_at_all() -> None:
     for given_ in ([], ()):
         with pytest.raises(InputError, match="no image"):
             encoder(GREY).encode(given_)
+    with pytest.raises(InputError, match="images take over 4 GiB: give fewer"):
+        ImageEncoder((1 << 14, 1 << 14, 3), Preprocessing()).encode([None])
     with pytest.raises(InputError, match="a list of images"):
         encoder(GREY).encode(pixels(GREY))
+
+
+def test_pillow_s_images() -> None:
+    image = pytest.importorskip("PIL.Image")
+    array = pixels((6, 8))
+    (found,) = encoder(GREY).encode([image.fromarray(array)])
+    assert np.allclose(found[..., 0], array / 255)
+    lazy = image.open(io.BytesIO(saved(pixels((60, 80)), "PNG")[:900]))
+    with pytest.raises(InputError, match="image 1 is damaged"):
+        encoder(GREY).encode([lazy])
 
 
 # Preprocessing
@@ -229,6 +242,7 @@ def test_a_long_strip_is_not_blown_up() -> None:
         ImageEncoder((224, 224, 1), how).encode([np.zeros((1, 20_000), np.uint8)])
 
 
+@settings(deadline=None)
 @given(
     mean=st.tuples(*[st.floats(-2, 2)] * 3),
     std=st.tuples(*[st.floats(0.01, 3)] * 3),

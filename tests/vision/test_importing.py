@@ -184,6 +184,27 @@ def test_a_private_embedding_is_for_texts(tmp_path: Path) -> None:
         families.server_side(mobile(tmp_path / "model"), True)
 
 
+def test_a_client_s_folder_that_was_changed(tmp_path: Path) -> None:
+    families.publish(families.server_side(mobile(tmp_path / "model")), tmp_path / "public")
+    whole = json.loads((tmp_path / "public" / "scales.json").read_text())
+
+    def changed(**what: object) -> dict:
+        steps = [{**whole["scales"]["steps"][0], **what}, *whole["scales"]["steps"][1:]]
+        return {**whole, "scales": {**whole["scales"], "steps": steps}}
+
+    for content, why in (
+        ([], "malformed"),
+        ({**whole, "scales": {**whole["scales"], "steps": []}}, "of another model"),
+        (changed(tiles=[3]), "does not fit its network"),
+        (changed(tiles=[]), "does not fit its network"),
+        (changed(ring=3), "does not fit its network"),
+        ({**whole, "preprocessing": {"image_std": 0, "do_normalize": True}}, "std > 0"),
+    ):
+        (tmp_path / "public" / "scales.json").write_text(json.dumps(content))
+        with pytest.raises(ModelError, match=why):
+            families.client_side(tmp_path / "public")
+
+
 def test_publishing_twice_and_over_something_else(tmp_path: Path) -> None:
     side = families.server_side(mobile(tmp_path / "model"))
     families.publish(side, tmp_path / "public")

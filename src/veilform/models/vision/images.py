@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ from veilform.errors import InputError
 from veilform.models.sides import Shape
 from veilform.models.vision import pictures
 from veilform.models.vision.preprocess import Pixels, Preprocessing, Real
+
+MOST_BYTES = 4 << 30
+"""Of all images that are encoded at once."""
 
 
 class ImageBatch(NamedTuple):
@@ -51,6 +55,8 @@ class ImageEncoder:
             raise InputError("expected a list of images, got a single one")
         if not inputs:
             raise InputError("there is no image")
+        if 8 * len(inputs) * math.prod(self.image) > MOST_BYTES:
+            raise InputError(f"{len(inputs)} images take over {MOST_BYTES >> 30} GiB: give fewer")
         return [self._one(each, number) for number, each in enumerate(inputs, 1)]
 
     def pad(self, inputs: Sequence[Real]) -> ImageBatch:

@@ -64,15 +64,18 @@ def as_mode(picture: Any, name: str, channels: int) -> Any:
     """Pillow's image as grey or RGB of 8 bits.
 
     Raises:
-        InputError: it has more bits, or there is no such picture of so many channels.
+        InputError: it has more bits or is damaged, or no picture has so many channels.
     """
     if channels not in _MODES:
         raise InputError(f"the model takes {channels} channels, no picture: give arrays")
     if picture.mode[0] in "IF":
         raise InputError(f"{name} has more than 8 bits a channel; save it with 8")
-    if picture.mode == "P":  # whose transparency other modes cannot tell
-        picture = picture.convert("RGBA")
-    return picture.convert(_MODES[channels])
+    try:
+        if picture.mode == "P":  # whose transparency other modes cannot tell
+            picture = picture.convert("RGBA")
+        return picture.convert(_MODES[channels])
+    except Exception as error:  # it may be decoded only now
+        raise _broken(name, error) from None
 
 
 def is_picture(given: object) -> bool:

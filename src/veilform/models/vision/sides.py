@@ -183,6 +183,12 @@ class ClientSide(Side):
             raise ModelError(f"{SCALES} in {folder} is of another model; export the folder again")
         published.preprocessing.check(config.network.image)
         super().__init__(config, published)
+        try:
+            self.trace(Shape(1, 1))
+        except (ArithmeticError, AssertionError, LookupError, ValueError):
+            raise ModelError(
+                f"{SCALES} in {folder} does not fit its network; export the folder again"
+            ) from None
 
     def inputs(self, batch: ImageBatch) -> Words:
         """Images as the secure program takes them.
