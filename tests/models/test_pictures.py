@@ -116,7 +116,7 @@ def test_files_that_are_cut_off(kind: str) -> None:
             encoder(RGB).encode([content[:size]])
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 1 << 16), at=st.integers(0, 400), byte=st.integers(0, 255))
 def test_a_damaged_file_is_read_or_refused(seed: int, at: int, byte: int) -> None:
     content = bytearray(saved(pixels((6, 8, 3), seed), "JPEG" if seed % 2 else "PNG"))
@@ -242,7 +242,7 @@ def test_a_long_strip_is_not_blown_up() -> None:
         ImageEncoder((224, 224, 1), how).encode([np.zeros((1, 20_000), np.uint8)])
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     mean=st.tuples(*[st.floats(-2, 2)] * 3),
     std=st.tuples(*[st.floats(0.01, 3)] * 3),
