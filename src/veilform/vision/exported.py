@@ -6,6 +6,7 @@ saved as pickles, which PyTorch does where they share storage with others, are r
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ _MOST_BYTES = 4 << 30
 _TYPES = {5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 13: "<u2"}
 """PyTorch's numbers of types; 13 is bfloat16."""
 _BFLOAT16 = 13
+_BROKEN = (zipfile.BadZipFile, EOFError, KeyError, OSError, RuntimeError, ValueError)
+"""What zipfile raises for archives that are damaged, encrypted, or of a later kind."""
 
 Extent = Annotated[int, msgspec.Meta(ge=0, lt=1 << 40)]
 
@@ -55,20 +58,31 @@ def read(path: Path) -> Mapping[str, NDArray[Any]]:
     Raises:
         ModelError: there is no such file, or it is no sound .pt2 archive of raw tensors.
     """
+    # In memory, so that no size that the archive tells of is allocated before it is there.
+    content = _content(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [name for name in archive.namelist() if name.endswith("/" + _INDEX)]
             if len(names) != 1:
                 raise ModelError(f"{path} is no program of torch.export.save: no {_INDEX} in it")
-            index = msgspec.json.decode(_member(archive, names[0], _MOST_INDEX_BYTES), type=_Index)
+            listed = _member(archive, names[0], min(_MOST_INDEX_BYTES, len(content)))
+            index = msgspec.json.decode(listed, type=_Index)
             folder = names[0].rpartition("/")[0]
             return {
-                name: _tensor(archive, folder, name, entry) for name, entry in index.config.items()
+                name: _tensor(archive, folder, name, entry, len(content))
+                for name, entry in index.config.items()
             }
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+    except (msgspec.MsgspecError, *_BROKEN) as error:
         raise ModelError(f"{path} is no program of torch.export.save: {error}") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ModelError(f"{path} is over the limit of {_MOST_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
@@ -79,7 +93,9 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     return archive.read(member)
 
 
-def _tensor(archive: zipfile.ZipFile, folder: str, name: str, entry: _Entry) -> NDArray[Any]:
+def _tensor(
+    archive: zipfile.ZipFile, folder: str, name: str, entry: _Entry, most: int
+) -> NDArray[Any]:
     meta = entry.tensor_meta
     if entry.use_pickle or meta is None:
         raise ModelError(
@@ -94,9 +110,10 @@ def _tensor(archive: zipfile.ZipFile, folder: str, name: str, entry: _Entry) -> 
     in_order = all(
         have == want or size == 1 for have, want, size in zip(steps, expected, shape, strict=False)
     )
-    flat = np.frombuffer(
-        _member(archive, f"{folder}/{entry.path_name}", _MOST_BYTES), _TYPES[meta.dtype]
-    )
+    raw = _member(archive, f"{folder}/{entry.path_name}", most)
+    if len(raw) % np.dtype(_TYPES[meta.dtype]).itemsize:
+        raise ModelError(f"{name} has {len(raw)} bytes, which are no whole numbers")
+    flat = np.frombuffer(raw, _TYPES[meta.dtype])
     if len(steps) != len(shape) or not in_order or meta.storage_offset.as_int:
         raise ModelError(f"{name} is not stored row by row: call .contiguous() before exporting")
     if flat.size != math.prod(shape):
