@@ -37,7 +37,7 @@ def measure(model: str, data: str, count: int, batch: int, console: Console) -> 
     source = data or str(folder / "heldout.jsonl")
     examples = held_out(sources.for_model(source, labels))[:count]
     start = time.perf_counter()
-    evaluator = Evaluator(folder, examples)
+    evaluator = Evaluator.of_texts(folder, examples)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("sentences", total=len(examples))
         plain = evaluator.plain()

@@ -38,7 +38,7 @@ def measure(model: str, count: int, workers: list[int]) -> dict[str, Any]:
     folder = resolve(model)
     labels = BertConfig.read(folder).labels
     examples = held_out(sources.for_model(str(folder / "heldout.jsonl"), labels))[:count]
-    evaluator = Evaluator(folder, examples)
+    evaluator = Evaluator.of_texts(folder, examples)
     rows = []
     alone, first = timed(evaluator, count, None)
     rows.append({"workers": None, "seconds": alone, "load": os.getloadavg()[0]})

@@ -248,6 +248,7 @@ def test_cost_pads_as_a_run_does(veilform: Run, tiny: Path, seq: int, padded: in
 def test_a_length_beyond_the_model(veilform: Run, tiny: Path) -> None:
     assert "over the limit of 32" in complaint(veilform("cost", tiny, "--seq", 33), 2)
     assert "--seq" in complaint(veilform("cost", tiny, "--seq", 0), 2)
+    assert "say how many tokens a text has: --seq" in complaint(veilform("cost", tiny), 2)
 
 
 # Command lines
@@ -257,7 +258,6 @@ def test_a_length_beyond_the_model(veilform: Run, tiny: Path) -> None:
     ("arguments", "why"),
     [
         (["classify", "public"], "Missing option '--certificates'"),
-        (["cost", "model"], "Missing option '--seq'"),
         (["cost", "model", "--seq", "many"], "Invalid value for '--seq'"),
         (["cost", "model", "--seq", "16", "--batch", "65"], "Invalid value for '--batch'"),
         (["cost"], "Missing argument"),
@@ -289,7 +289,7 @@ def test_help_and_version(veilform: Run) -> None:
 def test_export(veilform: Run, tiny: Path, other_tiny: Path, tmp_path: Path) -> None:
     code, out, _ = veilform("export", tiny, tmp_path / "public")
     assert code == 0
-    assert "holds none of the encoder's weights" in out.replace("\n", " ")
+    assert "holds none of the server's weights" in out.replace("\n", " ")
     names = {path.name for path in (tmp_path / "public").iterdir()}
     assert names == {
         "config.json", "embeddings.safetensors", "model.json", "scales.json", "tokenizer.json",

@@ -54,6 +54,9 @@ def test_the_core_is_light() -> None:
     assert required("veilform") == CORE
 
 
-@pytest.mark.parametrize("package", sorted(installed_with(CORE | required("veilform", "gateway"))))
+@pytest.mark.parametrize(
+    "package",
+    sorted(installed_with(CORE | required("veilform", "gateway") | required("veilform", "images"))),
+)
 def test_licences_let_users_use_it(package: str) -> None:
     assert PERMISSIVE.search(licence(package)), licence(package)

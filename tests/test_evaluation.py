@@ -73,7 +73,7 @@ def test_no_answer_at_all():
 
 
 def test_private_answers_are_the_plain_ones(folder):
-    evaluator = Evaluator(folder, EXAMPLES)
+    evaluator = Evaluator.of_texts(folder, EXAMPLES)
     seen = []
     plain = evaluator.plain(lambda *done: seen.append(done))
     private = evaluator.private(4, lambda *done: seen.append(done))
@@ -89,15 +89,15 @@ def test_private_answers_are_the_plain_ones(folder):
 
 
 def test_one_text_out_of_range_takes_no_other_with_it(folder):
-    evaluator = Evaluator(folder, EXAMPLES)
-    bad = np.asarray(evaluator.tokens[1].ids)
+    evaluator = Evaluator.of_texts(folder, EXAMPLES)
+    bad = np.asarray(evaluator.encoded[1].ids)
 
     def infer(batch):
         if any(np.array_equal(row[: len(bad)], bad) for row in batch.ids):
             raise RangeError("out of range")
         return np.ones((len(batch.ids), 2)), SimpleNamespace()
 
-    runs = answered(SimpleNamespace(infer=infer), evaluator.encoder, evaluator.tokens[:3])
+    runs = answered(SimpleNamespace(infer=infer), evaluator.encoder, evaluator.encoded[:3])
     assert [run.texts for run in runs] == [(0,), (2,)]
     assert runs[0].logits == ((1.0, 1.0),)
 

@@ -117,7 +117,7 @@ def test_a_text_without_an_answer_does_not_end_the_list(tiny: Path) -> None:
 
     class Client:
         side = SimpleNamespace(
-            public=SimpleNamespace(encoder=TextEncoder.from_folder(tiny)),
+            encoder=TextEncoder.from_folder(tiny),
             config=BertConfig.read(tiny),
         )
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from fuzzing import service
+from fuzzing import images, service
 from fuzzing.target import Target
 from veilform.correlation.check import check_dealable
 from veilform.correlation.manifest import Manifest
@@ -50,7 +50,8 @@ def all_targets(folder: Path) -> list[Target]:
     ]
     files = [stocks(folder), tensors(folder, model), configuration(folder, model)]
     written = [calibration(model), scales(model), texts(), options(), service.settings(folder)]
-    return [*strangers, *files, *written, service.http(folder)]
+    seen = [images.pictures(), images.programs(folder), images.folders(folder)]
+    return [*strangers, *files, *written, *seen, service.http(folder)]
 
 
 class _Fed(Stream):

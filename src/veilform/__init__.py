@@ -12,8 +12,10 @@ from veilform.pipeline import (
     DEFAULT_MODEL,
     PlainClassifier,
     PlainEmbedder,
+    PlainImageClassifier,
     SecureClassifier,
     SecureEmbedder,
+    SecureImageClassifier,
     pipeline,
 )
 from veilform.serve.client import InferenceCost
@@ -26,8 +28,10 @@ __all__ = [
     "InferenceCost",
     "PlainClassifier",
     "PlainEmbedder",
+    "PlainImageClassifier",
     "SecureClassifier",
     "SecureEmbedder",
+    "SecureImageClassifier",
     "VeilformError",
     "__version__",
     "errors",

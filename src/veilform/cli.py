@@ -17,6 +17,7 @@ from veilform.commands import (
     keys,
     models,
     parallel,
+    pictures,
     plan,
     quantizing,
     runtime,
@@ -34,6 +35,7 @@ app.command()(demo.demo)
 app.command()(models.cost)
 app.command()(plan.plan)
 app.command()(models.check)
+app.command(name="import")(pictures.import_)
 app.command()(models.calibrate)
 app.command()(quantizing.quantize)
 app.command()(training.distill)

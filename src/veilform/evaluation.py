@@ -16,15 +16,14 @@ from tokenizers import Tokenizer
 from veilform.distill import metrics
 from veilform.distill.cut import cut
 from veilform.distill.examples import Example, Splits
-from veilform.models.bert.plain import PlainBert
+from veilform.models import families
 from veilform.models.checkpoint import model_digest
-from veilform.models.text import TextEncoder, bucket
 from veilform.serve.client import InferenceCost
 from veilform.spread import answering
 from veilform.spread.cluster import Cluster
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is running, texts done and texts in all."""
+"""Called with what is running, inputs done and inputs in all."""
 
 _BATCH = 8
 _PLAIN_BATCH = 32
@@ -36,10 +35,10 @@ def _silent(what: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Answers:
-    """Logits (N, L) of the same texts by one way of computing; NaN where there is no answer.
+    """Logits (N, L) of the same inputs by one way of computing; NaN where there is no answer.
 
     Attributes:
-        costs: number of texts and cost of each private run, by padded length.
+        costs: number of inputs and cost of each private run, by padded length.
     """
 
     logits: npt.NDArray[np.float64]
@@ -47,37 +46,45 @@ class Answers:
 
     @property
     def answered(self) -> npt.NDArray[np.bool_]:
-        """Which texts have an answer (N,)."""
+        """Which inputs have an answer (N,)."""
         return np.logical_not(np.isnan(self.logits).any(axis=1))
 
 
 class Evaluator:
-    """One model and its texts.
+    """One model and its inputs, texts or images.
 
-    Texts are cut where the model's training cut them: a private run refuses longer ones. They are
-    padded to their own length bucket and run in batches, which changes the cost, not the answers.
+    Each is padded to its own length and they run in batches, which changes the cost, not the
+    answers.
 
     Args:
-        examples: their labels are numbered as the model's.
+        inputs: texts, pairs of them, or pictures.
+        labels: of each input, numbered as the model's.
     """
 
-    def __init__(self, folder: Path, examples: Sequence[Example]) -> None:
+    def __init__(self, folder: Path, inputs: Sequence[Any], labels: Sequence[int | float]) -> None:
         self._folder = folder
-        self.plain_model = PlainBert.load(folder, np.float64)
-        self.encoder = TextEncoder.from_folder(folder)
+        self._clear = families.clear(folder, np.float64)
+        self.encoder = self._clear.encoder
+        self.encoded = self.encoder.encode(inputs)
+        self.labels = np.array(labels)
+
+    @classmethod
+    def of_texts(cls, folder: Path, examples: Sequence[Example]) -> Evaluator:
+        """Of texts, cut where the model's training cut them: a private run refuses longer ones."""
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokens = self.encoder.encode([cut(tokenizer, example) for example in examples])
-        self.labels = np.array([example.label for example in examples])
+        texts = [cut(tokenizer, example) for example in examples]
+        return cls(folder, texts, [example.label for example in examples])
 
     def plain(self, progress: Progress = _silent) -> Answers:
         """Answers in float64, in this process."""
-        logits = self._empty(len(self.tokens))
+        logits = self._empty(len(self.encoded))
         done = 0
-        for _, chosen in self._groups(len(self.tokens), _PLAIN_BATCH):
-            batch = self.encoder.pad([self.tokens[i] for i in chosen])
-            logits[chosen] = self.plain_model.forward(batch.ids, batch.mask, batch.types)
+        for _, chosen in self._groups(len(self.encoded), _PLAIN_BATCH):
+            logits[chosen] = self._clear.forward(
+                self.encoder.pad([self.encoded[i] for i in chosen])
+            )
             done += len(chosen)
-            progress("plain", done, len(self.tokens))
+            progress("plain", done, len(self.encoded))
         return Answers(logits)
 
     def private(
@@ -88,25 +95,25 @@ class Evaluator:
         where: answering.Where | None = None,
         cluster: Cluster | None = None,
     ) -> Answers:
-        """Private answers of the first ``count`` texts.
+        """Private answers of the first ``count`` inputs.
 
         Args:
             where: which service answers; by default dealer and server are started on this machine.
-            cluster: whose workers are clients, each with a share of the texts; by default this
+            cluster: whose workers are clients, each with a share of the inputs; by default this
                 process is the only one.
 
         Raises:
             VeilformError: the service does not start, or a run broke off.
         """
-        count = min(count, len(self.tokens))
+        count = min(count, len(self.encoded))
         logits = self._empty(count)
         costs: defaultdict[int, list[tuple[int, InferenceCost]]] = defaultdict(list)
         done = 0
         where, digest = where or answering.own(str(self._folder)), model_digest(self._folder)
         groups = self._groups(count, batch)
-        jobs = [[self.tokens[i] for i in chosen] for _, chosen in groups]
+        jobs = [[self.encoded[i] for i in chosen] for _, chosen in groups]
         answers = (
-            answering.spread(cluster, where, digest, jobs)
+            answering.spread(cluster, where, digest, self.encoder, jobs)
             if cluster
             else answering.here(where, digest, jobs)
         )
@@ -122,8 +129,8 @@ class Evaluator:
 
     def _groups(self, count: int, size: int) -> list[tuple[int, list[int]]]:
         groups: defaultdict[int, list[int]] = defaultdict(list)
-        for number, tokens in enumerate(self.tokens[:count]):
-            groups[bucket(len(tokens), self.encoder.lengths())].append(number)
+        for number, encoded in enumerate(self.encoded[:count]):
+            groups[self.encoder.pad([encoded]).shape.length].append(number)
         return [
             (length, members[first : first + size])
             for length, members in sorted(groups.items())
@@ -131,7 +138,7 @@ class Evaluator:
         ]
 
     def _empty(self, count: int) -> npt.NDArray[np.float64]:
-        return np.full((count, len(self.plain_model.config.labels)), np.nan)
+        return np.full((count, len(self._clear.config.labels)), np.nan)
 
 
 def compare(
@@ -139,14 +146,18 @@ def compare(
     labels: npt.NDArray[np.generic],
     plain: Answers,
     private: Answers | None = None,
+    unit: str = "text",
 ) -> dict[str, Any]:
     """Metrics of both sides and how far they agree.
 
-    ``plain`` covers all texts, ``private`` the first of them; ``plain_same`` are the plain metrics
-    on the texts that have a private answer.
+    ``plain`` covers all inputs, ``private`` the first of them; ``plain_same`` are the plain metrics
+    on the inputs that have a private answer.
+
+    Args:
+        unit: what an input is called in the figures' names.
     """
     figures: dict[str, Any] = {
-        "texts": len(labels),
+        f"{unit}s": len(labels),
         "plain": metrics.scores(names, plain.logits, labels),
     }
     if private is None:
@@ -154,7 +165,7 @@ def compare(
     kept = np.flatnonzero(private.answered)
     ours, theirs, truth = private.logits[kept], plain.logits[kept], labels[kept]
     figures["private"] = {
-        "texts": len(private.logits),
+        f"{unit}s": len(private.logits),
         "without_answer": len(private.logits) - len(kept),
     }
     if not len(kept):
@@ -164,20 +175,20 @@ def compare(
         "plain_same": metrics.scores(names, theirs, truth),
         "largest_logit_difference": float(np.abs(ours - theirs).max()),
         "mean_logit_difference": float(np.abs(ours - theirs).mean()),
-        "by_length": {str(length): _means(runs) for length, runs in private.costs.items()},
+        "by_length": {str(length): _means(runs, unit) for length, runs in private.costs.items()},
     }
     if ours.shape[1] > 1:
         figures["private"]["agreement"] = float((ours.argmax(1) == theirs.argmax(1)).mean())
     return figures
 
 
-def _means(runs: list[tuple[int, InferenceCost]]) -> dict[str, float]:
-    """Costs a text, of runs of several texts."""
-    texts = sum(count for count, _ in runs)
+def _means(runs: list[tuple[int, InferenceCost]], unit: str) -> dict[str, float]:
+    """Costs an input, of runs of several."""
+    count = sum(many for many, _ in runs)
     names = ("online_seconds", "offline_seconds", "bytes_client_to_server",
              "bytes_server_to_client", "offline_bytes")  # fmt: skip
-    means = {f"{name}_a_text": sum(getattr(c, name) for _, c in runs) / texts for name in names}
-    return {"texts": texts, **means, "messages_a_run": runs[0][1].messages}
+    means = {f"{name}_a_{unit}": sum(getattr(c, name) for _, c in runs) / count for name in names}
+    return {f"{unit}s": count, **means, "messages_a_run": runs[0][1].messages}
 
 
 def held_out(splits: Splits) -> list[Example]:

@@ -13,7 +13,7 @@ from tests.scripts import load
 from veilform.errors import InputError
 
 fuzz = load("fuzz")
-PARSERS = 15
+PARSERS = 18
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="bounds memory as Linux does"

@@ -126,7 +126,7 @@ def test_texts_of_one_bucket_that_wait_run_together(pool: Pool, world: World) ->
 def test_room_for_all_or_for_none(pool: Pool, world: World) -> None:
     first = busy(pool, world)
     pool.submit([text(1), text(2), text(3)], soon())
-    with pytest.raises(Overloaded, match="3 texts wait already, 4 may"):
+    with pytest.raises(Overloaded, match="3 inputs wait already, 4 may"):
         pool.submit([text(4), text(5)], soon())
     assert pool.state == State(1, 1, 3, 1)
     world.gate.release(4)

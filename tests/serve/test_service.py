@@ -170,7 +170,7 @@ def test_the_servers_memory_is_bounded(
     shape = Shape(*batch.ids.shape)
     for name, why in (
         ("veilform.serve.server.MOST_HELD_BYTES", "busy with other clients' stocks"),
-        ("veilform.serve.messages.MOST_DEALT_BYTES", "this many texts is too large"),
+        ("veilform.serve.messages.MOST_DEALT_BYTES", "so large a batch is too large"),
     ):
         with monkeypatch.context() as patch, deployment.client() as client:
             # The dealer counts eight bytes for every word, so its limit comes first.

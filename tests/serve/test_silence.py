@@ -124,7 +124,7 @@ def test_nothing_is_said_of_a_text(
         failing(collected, lambda: classifier(TEXTS[:1]))
     everything = collected.all()
     assert len(answered) == len(TEXTS)
-    for line in ("answered 1 text(s) padded to", "ValueError at", "veilform_runs_total{", "padded"):
+    for line in ("answered 1 input(s) padded", "ValueError at", "veilform_runs_total{", "padded"):
         assert line in everything, "the collection is not what it should be"
     for word in WORDS:
         assert word.lower() not in everything.lower()

@@ -45,7 +45,7 @@ def test_a_server_that_is_right(veilform: Any, parties: Path, tiny: Path) -> Non
     assert json.loads(out)["ready"]
     rows = found(out)
     assert {state for state, _ in rows.values()} <= {"right", "warning"}
-    assert rows["model tiny 1"][1].endswith("servable, up to 32 tokens")
+    assert rows["model tiny 1"][1].endswith("servable, texts of up to 32 tokens")
     assert not (parties / "stock").exists()
 
 

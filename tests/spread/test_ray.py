@@ -193,7 +193,7 @@ def test_answers_are_those_of_one_client_though_a_worker_dies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     where = service(deployment, certificates, tmp_path)
-    evaluator = Evaluator(tiny, EXAMPLES)
+    evaluator = Evaluator.of_texts(tiny, EXAMPLES)
     alone = evaluator.private(3, batch=1, where=where)
     assert len(used(deployment.server_folder)) == 3
     monkeypatch.setattr(answering, "Answering", Dying)
@@ -225,7 +225,7 @@ def test_another_model_is_refused(
 ) -> None:
     where = service(deployment, certificates, tmp_path)
     with pytest.raises(ModelError, match="another model"):
-        Evaluator(other_tiny, EXAMPLES).private(3, where=where, cluster=cluster)
+        Evaluator.of_texts(other_tiny, EXAMPLES).private(3, where=where, cluster=cluster)
 
 
 def test_the_command_and_what_ray_writes_down(
@@ -252,7 +252,7 @@ def test_the_command_and_what_ray_writes_down(
     assert figures["private"]["texts"] == 3
     told = "".join(path.read_text("utf-8", "replace") for path in logs(cluster))
     assert "worker" in told.lower(), "the collection is not what it should be"
-    ids = [str(tokens.ids)[1:-1] for tokens in Evaluator(tiny, EXAMPLES).tokens]
+    ids = [str(tokens.ids)[1:-1] for tokens in Evaluator.of_texts(tiny, EXAMPLES).encoded]
     for secret in (SECRET, *ids, (b"c" * 16).hex(), "c" * 16):
         assert secret not in told
 

@@ -25,7 +25,7 @@ STOP_S = 10.0
 def answer(client: Client, lines: Iterable[str], write: Callable[[str], None]) -> None:
     """The loop of the client's process: one inference a line, until there are no more lines."""
     write(CONNECTED)
-    encoder = client.side.public.encoder
+    encoder = client.side.encoder
     for line in lines:
         batch = encoder.pad(encoder.encode(json.loads(line)))
         _, cost = client.infer(batch)

@@ -13,7 +13,8 @@ from veilform.bench import machine
 from veilform.bench.client_process import ClientProcess
 from veilform.bench.plain import Backend, Plain, backend
 from veilform.errors import InputError
-from veilform.models.bert.sides import ClientSide, Shape
+from veilform.models.bert.sides import ClientSide
+from veilform.models.sides import Shape
 from veilform.models.text import TextEncoder, TokenBatch, bucket
 from veilform.plan.cost import Report
 from veilform.plan.presets import ModelShape

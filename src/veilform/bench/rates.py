@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from veilform.bench import machine
 from veilform.bench.inference import Setting, measure
-from veilform.models.bert.sides import Shape
+from veilform.models.sides import Shape
 from veilform.models.text import bucket
 from veilform.plan.presets import ModelShape
 from veilform.plan.private import offline

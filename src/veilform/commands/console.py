@@ -12,13 +12,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
 from veilform.errors import InputError, VeilformError
+
+if TYPE_CHECKING:
+    from veilform.models.sides import ServerSide
 
 LAST_S = 1.7
 
@@ -223,6 +226,18 @@ def paired(
     if len(seconds) != len(texts):
         raise InputError(f"{len(seconds)} second texts for {len(texts)}; give one for each --text")
     return list(zip(texts, seconds, strict=True))
+
+
+def read_side(model: str, private_embedding: bool = False) -> ServerSide:
+    """A model as its server holds it, at every length that it has.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be served.
+    """
+    from veilform.models import families
+    from veilform.models.checkpoint import resolve
+
+    return families.server_side(resolve(model), private_embedding, only_calibrated=False)
 
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from veilform.commands import console
+from veilform.commands import console, pictures
 from veilform.commands.console import Json
 from veilform.commands.quantizing import BITS, Weights
 from veilform.errors import InputError
 
 if TYPE_CHECKING:
-    from veilform.models.bert.sides import ServerSide
+    from veilform.models.sides import ServerSide
     from veilform.plan.presets import ModelShape
     from veilform.plan.private.budget import Mix
     from veilform.plan.private.candidates import Where
     from veilform.plan.private.estimate import Estimate
 
 SHOWN = 12
+TOKENS = 64
+"""Of a text, if nothing else is said."""
 
 
 def plan(
@@ -29,7 +31,7 @@ def plan(
         str,
         typer.Argument(
             help="A checkpoint folder, a shipped student, or the name of a shape: minilm-l6, "
-            "bert-base, bert-large, roberta-base."
+            "bert-base, bert-large, roberta-base; of images: resnet18, resnet32, mobilenet_v2."
         ),
     ],
     link: Annotated[
@@ -40,9 +42,14 @@ def plan(
         ),
     ] = "lan",
     seq: Annotated[
-        int, typer.Option(help="Tokens; padded to 16, 32, ... 512.", min=3, max=512)
-    ] = 64,
-    batch: Annotated[int, typer.Option(help="Texts in one run.", min=1, max=64)] = 1,
+        int | None,
+        typer.Option(
+            help=f"Of texts: tokens, {TOKENS} by default; padded to 16, 32, ... 512.",
+            min=3,
+            max=512,
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Texts or images in one run.", min=1, max=64)] = 1,
     act: Annotated[
         str | None,
         typer.Option(help="Another activation; for layers that differ, one for each: a,b,c."),
@@ -92,26 +99,35 @@ def plan(
     rates, over = Machine.load(machine), links.parse(link)
     with console.step("reading the model", as_json) as tell:
         shape, side = _read(model)
-        if act or attention:
-            shape = shape.with_functions(act or shape.activation, attention or shape.attention)
-            side = None
-        if weights is not None:
-            shape, side = shape.with_weights(BITS[weights]), None
-        where = Where(rates, over, seq, batch, apart)
         mixes: list[Mix] = []
-        if seconds is not None:
-            mixes, shape, side = _within(shape, where, seconds, tell)
-        if side is None:
-            tell("tracing a model of random weights")
-            side = random_side(shape, seq)
+        if shape is None:
+            if act or attention or weights is not None or seconds is not None:
+                raise InputError("--act, --attention, --weights and --budget are of text models")
+        else:
+            seq = TOKENS if seq is None else seq
+            if act or attention:
+                shape = shape.with_functions(act or shape.activation, attention or shape.attention)
+                side = None
+            if weights is not None:
+                shape, side = shape.with_weights(BITS[weights]), None
+            where = Where(rates, over, seq, batch, apart)
+            if seconds is not None:
+                mixes, shape, side = _within(shape, where, seconds, tell)
+            if side is None:
+                tell("tracing a model of random weights")
+                side = random_side(shape, seq)
+        assert side is not None
         prices = Prices(price, egress)
-        found = estimate(side, _shape(side, seq, batch), rates, over, prices, apart=apart)
+        found = estimate(side, side.run_shape(batch, seq), rates, over, prices, apart=apart)
+    layers = [] if shape is None else _layers(shape)
+    title = f"{model}, {side.takes if seq is None else f'{seq} tokens'}, {link}"
     if plot:
-        draw(mixes, found.online.seconds, f"{model}, {seq} tokens, {link}", plot)
+        draw(mixes, found.online.seconds, title, plot)
     if as_json:
-        console.print_json(_document(model, link, seq, batch, shape, rates.name, found, mixes))
+        head = {"model": model, "link": link, "seq": seq, "batch": batch, "machine": rates.name}
+        console.print_json({**head, "layers": layers, **found.as_dict(), **_frontier(mixes)})
     else:
-        _show(model, link, seq, shape, rates.name, found, mixes)
+        _show(title, rates.name, found, layers, mixes)
 
 
 def duration(text: str) -> float:
@@ -134,23 +150,17 @@ def duration(text: str) -> float:
     return seconds
 
 
-def _read(model: str) -> tuple[ModelShape, ServerSide | None]:
-    """Its shape, and, unless it is only that, the model as its server holds it."""
-    from veilform.models.bert.sides import ServerSide
-    from veilform.models.checkpoint import resolve
+def _read(model: str) -> tuple[ModelShape | None, ServerSide | None]:
+    """The shape of a text model, and, unless it is only that, the model as its server holds it."""
+    from veilform.models.bert.config import BertConfig
     from veilform.plan.presets import PRESETS, ModelShape
 
     if model in PRESETS:
         return PRESETS[model], None
-    side = ServerSide(resolve(model), only_calibrated=False)
-    return ModelShape.of_config(model, side.config), side
-
-
-def _shape(side: ServerSide, seq: int, batch: int) -> Any:
-    from veilform.models.bert.sides import Shape
-    from veilform.models.text import bucket
-
-    return Shape(batch, bucket(seq, [scales.length for scales in side.scales.lengths]))
+    side = pictures.named_network(model) or console.read_side(model)
+    if isinstance(side.config, BertConfig):  # whose functions can be exchanged
+        return ModelShape.of_config(model, side.config), side
+    return None, side
 
 
 def _within(
@@ -204,31 +214,15 @@ def _layers(shape: ModelShape) -> list[dict[str, str]]:
     ]
 
 
-def _document(
-    model: str, link: str, seq: int, batch: int, shape: ModelShape, machine: str,
-    found: Estimate, mixes: list[Mix],
-) -> dict[str, Any]:  # fmt: skip
-    document = {
-        "model": model,
-        "link": link,
-        "seq": seq,
-        "batch": batch,
-        "machine": machine,
-        "layers": _layers(shape),
-        **found.as_dict(),
-    }
-    if mixes:
-        document["frontier"] = [
-            {"seconds": round(mix.seconds, 6), "change": round(mix.change, 6)} for mix in mixes
-        ]
-    return document
+def _frontier(mixes: list[Mix]) -> dict[str, Any]:
+    rows = [{"seconds": round(mix.seconds, 6), "change": round(mix.change, 6)} for mix in mixes]
+    return {"frontier": rows} if rows else {}
 
 
 def _show(
-    model: str, link: str, seq: int, shape: ModelShape, machine: str, found: Estimate,
-    mixes: list[Mix],
-) -> None:  # fmt: skip
-    table = Table(title=f"{model}, {seq} tokens, {link}")
+    title: str, machine: str, found: Estimate, layers: list[dict[str, str]], mixes: list[Mix]
+) -> None:
+    table = Table(title=title)
     for name in ("operation", "computing", "waiting", "up", "down", "offline"):
         table.add_column(name, justify="left" if name == "operation" else "right")
     rows = found.by_operation()
@@ -254,8 +248,7 @@ def _show(
     if mixes:
         lines += ["", "Layer by layer:"]
         lines += [
-            f"  {i}: {layer['activation']}, {layer['attention']}"
-            for i, layer in enumerate(_layers(shape))
+            f"  {i}: {layer['activation']}, {layer['attention']}" for i, layer in enumerate(layers)
         ]
         lines += ["", f"The frontier has {len(mixes)} mixes; some of them:"]
         some = mixes[:: max(1, len(mixes) // SHOWN)]

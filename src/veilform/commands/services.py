@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from veilform.commands import checking, console, observing, working
+from veilform.commands import checking, console, observing, pictures, working
 from veilform.commands.console import (
     Certificates,
     ClientStock,
@@ -26,7 +26,7 @@ from veilform.commands.console import (
 from veilform.errors import InputError, RangeError
 
 if TYPE_CHECKING:
-    from veilform.models.bert.sides import ServerSide
+    from veilform.models.sides import ServerSide
     from veilform.settings import ServeSettings
 
 CERTIFICATES = typer.Option(help="This party's folder of `veilform keys`, or the deployment's.")
@@ -56,16 +56,22 @@ def export(
     private_embedding: Annotated[
         bool, typer.Option(help="For a server that runs with --private-embedding.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Write what a client needs: tokenizer, public embeddings, scales; no encoder weights."""
-    from veilform.models.bert.sides import ServerSide, publish
+    """Write what a client needs, without weights: of texts tokenizer and public embeddings, scales.
+
+    Of images: how pictures are prepared, labels, scales.
+    """
+    from veilform.models import families
     from veilform.models.checkpoint import resolve
 
-    with console.step("reading and checking the model"):
-        publish(ServerSide(resolve(model), private_embedding), folder)
-    console.out.print(
-        f"Wrote {folder}. Give it to clients; it holds none of the encoder's weights."
-    )
+    with console.step("reading and checking the model", as_json):
+        side = families.server_side(resolve(model), private_embedding)
+        families.publish(side, folder)
+    if as_json:
+        console.print_json({"model": model, "folder": str(folder), "takes": side.takes})
+        return
+    console.out.print(f"Wrote {folder}. Give it to clients; it holds none of the server's weights.")
 
 
 def deal(
@@ -153,7 +159,7 @@ def serve(
     worker: working.Worker = working.NONE,
     until_stdin_closes: StdinOption = False,
 ) -> None:
-    """Run the server: holds the models, answers clients, sees no text."""
+    """Run the server: holds the models, answers clients, sees no text and no image."""
     from veilform.correlation.store import StockStore
     from veilform.roles import DEALER, SERVER
     from veilform.serve.address import parse
@@ -225,15 +231,15 @@ def read_models(settings: ServeSettings) -> list[ServerSide]:
     Raises:
         InputError, ModelError: one cannot be served, or its public folder holds something else.
     """
-    from veilform.models.bert.sides import ServerSide, publish
+    from veilform.models import families
     from veilform.models.checkpoint import resolve
 
     sides = []
     for model in settings.model:
-        sides.append(ServerSide(resolve(model.path), model.private_embedding))
+        sides.append(families.server_side(resolve(model.path), model.private_embedding))
         folder = settings.published(model)
         if folder is not None:
-            publish(sides[-1], folder)
+            families.publish(sides[-1], folder)
     return sides
 
 
@@ -253,12 +259,21 @@ def classify(
         Path | None, typer.Option(help="A file with one text a line; - for stdin.")
     ] = None,
     pairs: Pairs = False,
+    image: pictures.Images = None,
     as_json: Json = False,
 ) -> None:
-    """Classify texts privately against a running service. The texts never leave this machine."""
+    """Classify texts or images privately by a running service. They never leave this machine."""
     from veilform.pipeline import SecureClassifier
     from veilform.serve.remote import remote_client
 
+    if image:
+        if text or text_pair or file or pairs:
+            raise InputError("give texts or images, not both")
+        pictures.classify(
+            image, public, lambda: remote_client(public, server, dealer, certificates, stock),
+            as_json,
+        )  # fmt: skip
+        return
     texts = console.paired(console.read_texts(text, file), text_pair, pairs)
     rows, refused = [], []
     with (

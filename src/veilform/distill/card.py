@@ -6,7 +6,8 @@ from pathlib import Path
 
 from veilform.errors import VeilformError
 from veilform.models.bert.calibration import Calibration
-from veilform.models.bert.sides import ServerSide, Shape
+from veilform.models.bert.sides import ServerSide
+from veilform.models.sides import Shape
 from veilform.models.text import BUCKETS
 from veilform.plan.cost import Report
 

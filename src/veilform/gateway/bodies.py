@@ -27,14 +27,7 @@ async def read_json(request: Request, kind: type[_T]) -> _T:
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent != "application/json":
         raise Problem(415, "content_type", "send Content-Type: application/json")
-    try:
-        body = await asyncio.wait_for(_read(request), BODY_S)
-    except (TimeoutError, asyncio.TimeoutError):
-        raise Problem(
-            408, "slow", f"the body did not come within {BODY_S:.0f} s", {"Connection": "close"}
-        ) from None
-    except ClientDisconnect:
-        raise Gone from None
+    body = await read_body(request, MOST_BODY_BYTES)
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
@@ -46,6 +39,22 @@ async def read_json(request: Request, kind: type[_T]) -> _T:
         raise Problem(400, "bad_input", "the body is not JSON in UTF-8") from None
 
 
+async def read_body(request: Request, most: int) -> bytes:
+    """The body as it is.
+
+    Raises:
+        Problem: too large (413), or too slow (408).
+    """
+    try:
+        return await asyncio.wait_for(_read(request, most), BODY_S)
+    except (TimeoutError, asyncio.TimeoutError):
+        raise Problem(
+            408, "slow", f"the body did not come within {BODY_S:.0f} s", {"Connection": "close"}
+        ) from None
+    except ClientDisconnect:
+        raise Gone from None
+
+
 class Gone(Problem):
     """Who asked has closed the connection; the answer goes nowhere."""
 
@@ -53,12 +62,12 @@ class Gone(Problem):
         super().__init__(499, "gone", "the connection was closed")
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, most: int) -> bytes:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
-        if size > MOST_BODY_BYTES:
-            raise too_large()
+        if size > most:
+            raise too_large(most)
         parts.append(part)
     return b"".join(parts)
 

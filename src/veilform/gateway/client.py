@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import urllib.parse
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 90.0
@@ -77,11 +79,18 @@ class _Gateway:
         return kind(self._at.hostname or "", self._at.port, timeout=self._timeout_s + LATER_S)
 
     def _ask(self, rows: list[Any]) -> list[dict[str, Any]]:
-        asked = {name: value for name, value in self._which.items() if value is not None}
+        return self._post(self._path, json.dumps({"texts": rows, **self._asked()}).encode())
+
+    def _asked(self) -> dict[str, Any]:
+        return {name: value for name, value in self._which.items() if value is not None}
+
+    def _post(
+        self, path: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
         connection = self._connection()
         try:
-            body = json.dumps({"texts": rows, **asked})
-            connection.request("POST", self._prefix + self._path, body, self._headers)
+            sent = {**self._headers, **(headers or {})}
+            connection.request("POST", self._prefix + path, body, sent)
             response = connection.getresponse()
             status, retry, content = (
                 response.status,
@@ -116,6 +125,25 @@ class GatewayClassifier(_Gateway):
             GatewayError: it was refused, or there is no answer.
         """
         return [{"label": one["label"], "score": one["score"]} for one in self._results(texts)]
+
+
+class GatewayImageClassifier(_Gateway):
+    """Label and score of each picture."""
+
+    def __call__(self, pictures: Iterable[bytes | os.PathLike[str]]) -> list[dict[str, Any]]:
+        """``{"label": ..., "score": ...}`` of each picture, a file or one's content.
+
+        Raises:
+            GatewayError: it was refused, or there is no answer.
+            OSError: a file cannot be read.
+        """
+        path = f"/classify?{urllib.parse.urlencode(self._asked())}"
+        found = []
+        for picture in pictures:
+            body = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+            (one,) = self._post(path, body, {"Content-Type": "image/*"})
+            found.append({"label": one["label"], "score": one["score"]})
+        return found
 
 
 class GatewayEmbedder(_Gateway):

@@ -21,6 +21,7 @@ from veilform.gateway.plain import Asked, cost_of
 from veilform.gateway.problems import Problem, problem_of
 from veilform.gateway.running import followed
 from veilform.gateway.served import Catalogue, Served
+from veilform.models.answers import CLASSIFICATION, IMAGES
 from veilform.models.text import Pair, Text
 
 
@@ -34,11 +35,13 @@ class Events:
         """POST /ui/classify, with one text."""
         asked = await read_json(request, Asked)
         served = self._catalogue.find(*asked.which())
+        if served.task is IMAGES:
+            served.require(CLASSIFICATION)
         texts = asked.contents()
         if len(texts) != 1:
             raise Problem(400, "bad_input", "one text at a time here; see /classify")
         try:
-            length = served.pool.padded(served.tokens(texts)[0])
+            length = served.pool.padded(served.encoded(texts)[0])
         except InputError as error:
             raise problem_of(error) from None
         stream = _stream(served, texts[0], asked.deadline_s, length)

@@ -18,6 +18,8 @@ from veilform.gateway.problems import Problem, problem_of
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MOST_BODY_BYTES = 1 << 20
+MOST_IMAGE_BYTES = 16 << 20
+"""Of a body that is a picture."""
 OPEN = frozenset(
     {"/", "/page.css", "/page.js", "/v2/health/live", "/v2/health/ready", "/openapi.json"}
 )
@@ -85,8 +87,10 @@ class Guard:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             raise Problem(400, "bad_input", "Content-Length is no number")
-        if len(length) > 9 or int(length) > MOST_BODY_BYTES:
-            raise too_large()
+        is_picture = headers.get("content-type", "").lower().startswith("image/")
+        most = MOST_IMAGE_BYTES if is_picture else MOST_BODY_BYTES
+        if len(length) > 9 or int(length) > most:
+            raise too_large(most)
         if self._token is not None and path not in OPEN:
             kind, _, given = headers.get("authorization", "").partition(" ")
             known = hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._token)
@@ -97,9 +101,9 @@ class Guard:
                 )  # fmt: skip
 
 
-def too_large() -> Problem:
+def too_large(most: int) -> Problem:
     """For a body over the limit."""
     return Problem(
-        413, "too_large", f"the body is over the limit of {MOST_BODY_BYTES} bytes",
+        413, "too_large", f"the body is over the limit of {most} bytes",
         {"Connection": "close"},
     )  # fmt: skip

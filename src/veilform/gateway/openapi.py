@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import veilform
+from veilform.gateway.guard import MOST_IMAGE_BYTES
+from veilform.gateway.images import MOST_NUMBERS
 from veilform.gateway.plain import MOST_TEXTS
 from veilform.gateway.running import DEADLINE_S, LONGEST_DEADLINE_S, SHORTEST_DEADLINE_S
 
@@ -102,7 +104,7 @@ def _plain() -> Schema:
                 ["models"], models=_list(_ref("Model")),
             )),
         },
-        "/classify": {"post": _post("classify", "Label texts.", asked, _ref("Classified"))},
+        "/classify": {"post": _classify(asked)},
         "/embed": {"post": _post("embed", "Vectors of texts.", asked, _ref("Embedded"))},
         "/ui/classify": {
             "post": _post(
@@ -111,6 +113,18 @@ def _plain() -> Schema:
             ),
         },
     }  # fmt: skip
+
+
+def _classify(asked: Schema) -> Schema:
+    """Texts in JSON; or a picture as the body, with the rest in the query."""
+    post = _post("classify", "Label texts, or a picture.", asked, _ref("Classified"))
+    picture = {"schema": {"type": "string", "format": "binary", "maxLength": MOST_IMAGE_BYTES}}
+    post["requestBody"]["content"] |= dict.fromkeys(("image/png", "image/jpeg"), picture)
+    post["parameters"] = [
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in (("model", _STRING), ("version", _STRING), ("deadline_s", _DEADLINE))
+    ]
+    return post
 
 
 def _v2() -> Schema:
@@ -182,9 +196,9 @@ def _schemas() -> Schema:
             ["model", "version", "results"], model=_STRING, version=_STRING, results=_list(vector)
         ),
         "Model": _object(
-            ["name", "version", "task", "labels", "lengths", "ready"],
+            ["name", "version", "task", "labels", "lengths", "takes", "ready"],
             name=_STRING, version=_STRING, task=_STRING, labels=_list(_STRING),
-            lengths=_list({"type": "integer"}), ready={"type": "boolean"},
+            lengths=_list({"type": "integer"}), takes=_STRING, ready={"type": "boolean"},
         ),
     }  # fmt: skip
 
@@ -209,13 +223,10 @@ def _v2_schemas() -> Schema:
             name=_STRING, versions=_list(_STRING), platform=_STRING, inputs=_list(tensor),
             outputs=_list(tensor),
         ),
-        "InferenceRequest": _object(
-            ["inputs"],
-            id={"type": "string", "maxLength": 256},
-            parameters=_object([], deadline_s=_DEADLINE),
-            inputs=_list(given, minItems=1, maxItems=2),
-            outputs=_list(_object(["name"], name={"type": "string", "maxLength": 256}), maxItems=8),
-        ),
+        "InferenceRequest": {"oneOf": [
+            _asking(_list(given, minItems=1, maxItems=2)),
+            _asking(_list(_image(), minItems=1, maxItems=1)),
+        ]},
         "InferenceResponse": _object(
             ["model_name", "model_version", "outputs"],
             model_name=_STRING, model_version=_STRING, id=_STRING,
@@ -224,3 +235,23 @@ def _v2_schemas() -> Schema:
             )),
         ),
     }  # fmt: skip
+
+
+def _asking(inputs: Schema) -> Schema:
+    name = {"type": "string", "maxLength": 256}
+    return _object(
+        ["inputs"],
+        id=name,
+        parameters=_object([], deadline_s=_DEADLINE),
+        inputs=inputs,
+        outputs=_list(_object(["name"], name=name), maxItems=8),
+    )
+
+
+def _image() -> Schema:
+    axes = _list({"type": "integer", "minimum": 1, "maximum": 1 << 14}, minItems=3, maxItems=4)
+    return _object(
+        ["name", "datatype", "shape", "data"],
+        name={"const": "image"}, datatype={"enum": ["UINT8", "FP32"]}, shape=axes,
+        data=_list(_NUMBER, maxItems=MOST_NUMBERS), parameters={"type": "object"},
+    )  # fmt: skip

@@ -10,7 +10,9 @@ from veilform.correlation.store import StockStore
 from veilform.errors import AuthenticationError, InputError
 from veilform.gateway.served import Catalogue, Served
 from veilform.gateway.sessions import ClientSession
-from veilform.models.bert.sides import ClientSide, Shape
+from veilform.models import families
+from veilform.models.answers import TASKS
+from veilform.models.sides import ClientSide, Shape
 from veilform.observe import Kept, Observer, Queued, ignore, short
 from veilform.roles import CLIENT, DEALER, SERVER
 from veilform.serve.address import parse
@@ -62,7 +64,7 @@ class Models:
         self, models: Sequence[PublicModelSettings], known: Sequence[Served]
     ) -> Iterator[list[Served]]:
         """What is offered as these; what was opened for it is closed if the block fails."""
-        sides = [ClientSide(model.path) for model in models]
+        sides = [_answered(model.path) for model in models]
         with contextlib.ExitStack() as opened:
             served = []
             for model, side in zip(models, sides, strict=True):
@@ -80,7 +82,7 @@ class Models:
         depot = Depot(connecting, levels(settings, side), self._kept(side))
         pool = Pool(
             lambda: ClientSession(connecting()),
-            side.public.encoder.pad,
+            side.encoder.pad,
             sessions=settings.sessions,
             most_waiting=settings.queue,
             batches=[size for size in (1, 2, 4, 8, 16, 32, 64) if size <= settings.batch],
@@ -132,12 +134,19 @@ class Models:
         return open_client
 
 
+def _answered(folder: Path) -> ClientSide:
+    side = families.client_side(folder)
+    if side.config.task not in TASKS:
+        known = ", ".join(TASKS)
+        raise InputError(f"{folder} is a {side.config.architecture}; the gateway answers {known}")
+    return side
+
+
 def levels(settings: GatewaySettings, side: ClientSide) -> dict[Shape, int]:
     """How many stocks of each shape to keep ready, of the lengths that the model has."""
-    lengths = [scales.length for scales in side.scales.lengths]
-    found = {Shape(1, length): settings.ready for length in lengths if settings.ready}
+    found = {Shape(1, length): settings.ready for length in side.lengths if settings.ready}
     given = {Shape(level.batch, level.length): level.count for level in settings.level}
-    return found | {shape: count for shape, count in given.items() if shape.length in lengths}
+    return found | {shape: count for shape, count in given.items() if shape.length in side.lengths}
 
 
 def identity_now(certificates: Path) -> Identity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from veilform.gateway import images
 from veilform.gateway.bodies import read_json
 from veilform.gateway.problems import Problem
 from veilform.gateway.running import (
@@ -17,8 +19,8 @@ from veilform.gateway.running import (
     SHORTEST_DEADLINE_S,
     outcomes,
 )
-from veilform.gateway.served import Catalogue
-from veilform.models.answers import CLASSIFICATION, EMBEDDING, Task
+from veilform.gateway.served import Catalogue, Served
+from veilform.models.answers import CLASSIFICATION, EMBEDDING, IMAGES, Task
 from veilform.models.text import Pair, Text
 from veilform.serve.client import InferenceCost
 from veilform.serve.pool import Outcome
@@ -78,8 +80,14 @@ class Plain:
         self._catalogue = catalogue
 
     async def classify(self, request: Request) -> Response:
-        """POST /classify."""
-        return await self._answer(request, CLASSIFICATION)
+        """POST /classify: texts in JSON, or a picture."""
+        if not images.is_upload(request):
+            return await self._answer(request, CLASSIFICATION)
+        asked = images.Uploaded(request)
+        served = self._catalogue.find(*asked.which())
+        served.require(IMAGES)
+        deadline_s, content = asked.deadline_s, await images.picture(request)
+        return await self._found(request, served, [content], deadline_s)
 
     async def embed(self, request: Request) -> Response:
         """POST /embed."""
@@ -93,7 +101,12 @@ class Plain:
         asked = await read_json(request, Asked)
         served = self._catalogue.find(*asked.which())
         served.require(task)
-        found = await outcomes(request, served, asked.contents(), asked.deadline_s)
+        return await self._found(request, served, asked.contents(), asked.deadline_s)
+
+    async def _found(
+        self, request: Request, served: Served, inputs: Sequence[Any], deadline_s: float
+    ) -> Response:
+        found = await outcomes(request, served, inputs, deadline_s)
         return json(
             {
                 "model": served.name,

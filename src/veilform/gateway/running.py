@@ -1,4 +1,4 @@
-"""From texts to outcomes: waits for a pool without holding up the other requests."""
+"""From inputs to outcomes: waits for a pool without holding up the other requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from veilform.drive.network import Passed
 from veilform.errors import RangeError
 from veilform.gateway.bodies import Gone
 from veilform.gateway.served import Served
-from veilform.models.text import Pair, Text
 from veilform.serve.pool import Outcome, Ticket
 from veilform.serve.sessions import late
 
@@ -27,15 +26,15 @@ INLINE_CHARACTERS = 4096
 
 
 async def outcomes(
-    request: Request, served: Served, texts: Sequence[Text | Pair], deadline_s: float
+    request: Request, served: Served, inputs: Sequence[Any], deadline_s: float
 ) -> list[Outcome]:
-    """What the texts' runs gave, in order. All of them run, whatever the others give.
+    """What the inputs' runs gave, in order. All of them run, whatever the others give.
 
     Raises:
-        VeilformError: the first text's that failed.
+        VeilformError: the first input's that failed.
         Gone: who asked has left. What waited is dropped.
     """
-    tickets = await _submit(served, texts, deadline_s, None)
+    tickets = await _submit(served, inputs, deadline_s, None)
     gone = asyncio.ensure_future(_until_gone(request))
     try:
         return await _all(tickets, gone)
@@ -44,7 +43,7 @@ async def outcomes(
 
 
 async def followed(
-    served: Served, text: Text | Pair, deadline_s: float
+    served: Served, text: Any, deadline_s: float
 ) -> AsyncGenerator[Passed | Outcome, None]:
     """The messages of one text's run as they pass, and its outcome at the end.
 
@@ -78,22 +77,25 @@ async def followed(
 
 async def _submit(
     served: Served,
-    texts: Sequence[Text | Pair],
+    inputs: Sequence[Any],
     deadline_s: float,
     follow: Callable[[Passed], None] | None,
 ) -> list[Ticket]:
     deadline = time.monotonic() + deadline_s
 
     def submit() -> list[Ticket]:
-        return served.pool.submit(served.tokens(texts), deadline, follow)
+        return served.pool.submit(served.encoded(inputs), deadline, follow)
 
-    if sum(map(_size, texts)) <= INLINE_CHARACTERS:
+    if sum(map(_size, inputs)) <= INLINE_CHARACTERS:
         return submit()
     return await run_in_threadpool(submit)
 
 
-def _size(text: Text | Pair) -> int:
-    return sum(map(len, text)) if isinstance(text, tuple) else len(text)
+def _size(given: Any) -> int:
+    """In characters; a picture takes longer than any text."""
+    if isinstance(given, str):
+        return len(given)
+    return sum(map(len, given)) if isinstance(given, tuple) else INLINE_CHARACTERS + 1
 
 
 async def _all(tickets: list[Ticket], gone: asyncio.Future[None]) -> list[Outcome]:

@@ -8,9 +8,8 @@ from typing import Any
 
 from veilform.errors import InputError
 from veilform.gateway.problems import Problem
-from veilform.models.answers import CLASSIFICATION, EMBEDDING, Task
-from veilform.models.bert.sides import ClientSide
-from veilform.models.text import Pair, Text, Tokens
+from veilform.models.answers import EMBEDDING, IMAGES, TASKS, Task, classify
+from veilform.models.sides import ClientSide
 from veilform.serve.depot import Depot
 from veilform.serve.pool import Outcome, Pool
 
@@ -33,7 +32,7 @@ class Served:
     @property
     def task(self) -> Task[Any]:
         """What it is for."""
-        return CLASSIFICATION if self.side.config.classifies else EMBEDDING
+        return TASKS[self.side.config.task]
 
     @property
     def ready(self) -> bool:
@@ -49,18 +48,19 @@ class Served:
     def require(self, task: Task[Any]) -> None:
         """Raises Problem if the model is for another task."""
         if task is not self.task:
-            raise Problem(400, "task", f"model {self.name} is for {self.task.name}")
+            advice = "; send a picture, Content-Type: image/png" if self.task is IMAGES else ""
+            raise Problem(400, "task", f"model {self.name} is for {self.task.name}{advice}")
 
-    def tokens(self, texts: Sequence[Text | Pair]) -> list[Tokens]:
-        """Raises InputError for a text that cannot be used, by its number."""
-        return self.side.public.encoder.encode(texts)
+    def encoded(self, inputs: Sequence[Any]) -> list[Any]:
+        """Raises InputError for an input that cannot be used, by its number."""
+        return self.side.encoder.encode(inputs)
 
     def result(self, outcome: Outcome) -> dict[str, Any]:
-        """One text's answer: label, score and logits, or embedding."""
+        """One input's answer: label, score and logits, or embedding."""
         output = [float(each) for each in outcome.output]
         if self.task is EMBEDDING:
             return {"embedding": output}
-        answer = CLASSIFICATION.answer(outcome.output, self.side.config)
+        answer = classify(outcome.output, self.side.config)
         return {**answer, "logits": output}
 
     def described(self) -> dict[str, Any]:
@@ -70,7 +70,8 @@ class Served:
             "version": self.version,
             "task": self.task.name,
             "labels": list(self.side.config.labels),
-            "lengths": [scales.length for scales in self.side.scales.lengths],
+            "lengths": list(self.side.lengths),
+            "takes": self.side.takes,
             "ready": self.ready,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from veilform.drive.network import Follow
-from veilform.models.text import TokenBatch
+from veilform.models.sides import Batch
 from veilform.serve.client import Client, Prepared
 from veilform.serve.sessions import Result
 
@@ -15,7 +15,7 @@ class ClientSession:
         self._client = client
 
     def infer(
-        self, batch: TokenBatch, stock: Prepared | None, patience_s: float, follow: Follow
+        self, batch: Batch, stock: Prepared | None, patience_s: float, follow: Follow
     ) -> Result:
         """As `Session` says; without a stock one is dealt first."""
         return self._client.infer(batch, patience_s, stock, follow)

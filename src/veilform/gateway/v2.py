@@ -1,11 +1,13 @@
 """The Open Inference Protocol, version 2, over REST, as KServe's clients speak it.
 
-Inputs: ``text``, BYTES [n] or [n, 1], and for pairs ``text_pair``. Outputs: ``label``, ``score``
+Inputs: ``text``, BYTES [n] or [n, 1], and for pairs ``text_pair``; of an image model ``image``,
+UINT8 pixels or FP32 entries, [n, height, width, channels]. Outputs: ``label``, ``score``
 and ``logits`` of a classifier, ``embedding`` of an embedder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +17,7 @@ from starlette.responses import Response
 
 import veilform
 from veilform.gateway.bodies import read_json
+from veilform.gateway.images import ImageInference, Wanted
 from veilform.gateway.plain import MOST_TEXTS, json
 from veilform.gateway.problems import Problem
 from veilform.gateway.running import (
@@ -24,7 +27,7 @@ from veilform.gateway.running import (
     outcomes,
 )
 from veilform.gateway.served import Catalogue, Served
-from veilform.models.answers import EMBEDDING
+from veilform.models.answers import EMBEDDING, IMAGES
 from veilform.models.text import Pair, Text
 
 PLATFORM = "veilform"
@@ -62,13 +65,6 @@ class Tensor(msgspec.Struct, frozen=True):
         return flat
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """An output that is asked for."""
-
-    name: Short
-    parameters: dict[str, Any] = {}
-
-
 class Inference(msgspec.Struct, frozen=True):
     """The body of infer. Of the parameters, ``deadline_s`` is known."""
 
@@ -77,7 +73,7 @@ class Inference(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] = {}
     outputs: Annotated[tuple[Wanted, ...], Meta(max_length=8)] = ()
 
-    def texts(self) -> list[Text | Pair]:
+    def contents(self) -> list[Text | Pair]:
         """The texts, or pairs of them."""
         given = {tensor.name: tensor for tensor in self.inputs}
         if len(given) != len(self.inputs) or not given.keys() <= {"text", "text_pair"}:
@@ -91,19 +87,6 @@ class Inference(msgspec.Struct, frozen=True):
         if len(first) != len(second):
             raise Problem(400, "bad_input", "'text' and 'text_pair' have the same shape")
         return list(zip(first, second, strict=True))
-
-    def deadline_s(self) -> float:
-        """Seconds."""
-        asked = self.parameters.get("deadline_s", DEADLINE_S)
-        if isinstance(asked, bool) or not isinstance(asked, int | float):
-            raise Problem(400, "bad_input", "the parameter deadline_s is a number")
-        if not SHORTEST_DEADLINE_S <= asked <= LONGEST_DEADLINE_S:
-            raise Problem(
-                400,
-                "bad_input",
-                f"deadline_s is from {SHORTEST_DEADLINE_S:.0f} to {LONGEST_DEADLINE_S:.0f}",
-            )
-        return float(asked)
 
 
 class V2:
@@ -134,10 +117,7 @@ class V2:
                 "name": served.name,
                 "versions": list(self._catalogue.versions(served.name)),
                 "platform": PLATFORM,
-                "inputs": [
-                    {"name": name, "datatype": "BYTES", "shape": [-1]}
-                    for name in ("text", "text_pair")
-                ],
+                "inputs": _inputs(served),
                 "outputs": _outputs(served),
             }
         )
@@ -152,13 +132,17 @@ class V2:
     async def infer(self, request: Request) -> Response:
         """POST /v2/models/NAME[/versions/VERSION]/infer."""
         served = self._find(request)
-        asked = await read_json(request, Inference)
+        asked: Inference | ImageInference = (
+            await read_json(request, ImageInference)
+            if served.task is IMAGES
+            else await read_json(request, Inference)
+        )
         known = _outputs(served)
         wanted = {one.name for one in asked.outputs} or {one["name"] for one in known}
         if not wanted <= {one["name"] for one in known}:
             raise Problem(400, "bad_input", "the model has no such output; see its metadata")
-        texts, deadline_s = asked.texts(), asked.deadline_s()
-        found = await outcomes(request, served, texts, deadline_s)
+        inputs, deadline_s = asked.contents(), _deadline_s(asked.parameters)
+        found = await outcomes(request, served, inputs, deadline_s)
         results = [served.result(each) for each in found]
         answer: dict[str, Any] = {
             "model_name": served.name,
@@ -174,6 +158,26 @@ class V2:
     def _find(self, request: Request) -> Served:
         names = request.path_params
         return self._catalogue.find(names["name"], names.get("version"))
+
+
+def _deadline_s(parameters: Mapping[str, Any]) -> float:
+    asked = parameters.get("deadline_s", DEADLINE_S)
+    if isinstance(asked, bool) or not isinstance(asked, int | float):
+        raise Problem(400, "bad_input", "the parameter deadline_s is a number")
+    if not SHORTEST_DEADLINE_S <= asked <= LONGEST_DEADLINE_S:
+        raise Problem(
+            400,
+            "bad_input",
+            f"deadline_s is from {SHORTEST_DEADLINE_S:.0f} to {LONGEST_DEADLINE_S:.0f}",
+        )
+    return float(asked)
+
+
+def _inputs(served: Served) -> list[dict[str, Any]]:
+    if served.task is IMAGES:
+        # FP32 is taken, too: entries as the network takes them.
+        return [{"name": "image", "datatype": "UINT8", "shape": [-1, *served.side.input_shape]}]
+    return [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in ("text", "text_pair")]
 
 
 def _outputs(served: Served) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import AnyStr, TypeAlias
+from typing import Any, AnyStr, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from veilform.errors import InputError, ModelError
 from veilform.models import checkpoint
 from veilform.models.bert.config import BertConfig
+from veilform.models.sides import Shape
 
 BUCKETS = (16, 32, 64, 128, 256, 512)
 MAX_TEXT_BYTES = 1 << 17
@@ -65,6 +66,11 @@ class TokenBatch:
     ids: Int64
     mask: Int64
     types: Int64
+
+    @property
+    def shape(self) -> Shape:
+        """Of the run that answers them."""
+        return Shape(*self.ids.shape)
 
 
 def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
@@ -189,6 +195,14 @@ class TextEncoder:
             types_BS[row, : len(tokens)] = tokens.types
             mask_BS[row, : len(tokens)] = 1
         return TokenBatch(ids_BS, mask_BS, types_BS)
+
+    def packed(self, encoded: Tokens) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """A text's tokens as plain data, for another process."""
+        return encoded.ids, encoded.types
+
+    def unpacked(self, plain: tuple[Any, ...]) -> Tokens:
+        """What `packed` made plain."""
+        return Tokens(*plain)
 
 
 def split_pairs(lines: Sequence[AnyStr], tab: AnyStr) -> list[tuple[AnyStr, AnyStr]]:

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,7 @@ from veilform.errors import (
     StockError,
     VeilformError,
 )
-from veilform.models.bert.secure import Answer, Inputs
-from veilform.models.bert.sides import ClientSide, Shape
-from veilform.models.text import TokenBatch
+from veilform.models.sides import Answer, Batch, ClientSide, Shape
 from veilform.nn.scales import LOGIT
 from veilform.observe import Observer, ignore
 from veilform.protocol.party import Party
@@ -211,12 +209,12 @@ class Client(Closing):
 
     def infer(
         self,
-        batch: TokenBatch,
+        batch: Batch,
         patience_s: float = PATIENCE_S,
         stock: Prepared | None = None,
         follow: network.Follow | None = None,
     ) -> tuple[Logits, InferenceCost]:
-        """Logits (texts, labels) of padded texts; takes a prepared stock, or has one dealt.
+        """Outputs (inputs, L) of a batch; takes a prepared stock, or has one dealt.
 
         Args:
             patience_s: how long the server may let it wait for a turn.
@@ -228,7 +226,7 @@ class Client(Closing):
             RangeError: a value left its calibrated range, so there is no answer.
             ConnectionFailed, ProtocolError, StockError: the run broke off; its stock is burnt.
         """
-        shape = self.side.shape(batch)
+        shape = batch.shape
         # First of all: an input that cannot be used must not take a stock out of the row.
         try:
             inputs = self.side.inputs(batch)
@@ -256,7 +254,7 @@ class Client(Closing):
     def _run(
         self,
         shape: Shape,
-        inputs: Inputs,
+        inputs: Any,
         prepared: Prepared,
         patience_s: float,
         follow: network.Follow | None,

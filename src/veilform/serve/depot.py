@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from veilform.closing import Closing
 from veilform.errors import InputError, StockError, StockLow, VeilformError
-from veilform.models.bert.sides import Shape
+from veilform.models.sides import Shape
 from veilform.serve.client import Client, Prepared
 
 log = logging.getLogger("veilform")
@@ -169,7 +169,7 @@ class Depot(Closing):
             if self._ending:
                 return None
             # Whoever waits for a length that the model has not is told so by `take`.
-            lengths = {scales.length for scales in client.side.scales.lengths}
+            lengths = client.side.lengths
             waiting = {s: n for s, n in self._waiting.items() if s.length in lengths}
             ready = {shape: client.ready(shape) for shape in {*self._levels, *waiting}}
             for shape, level in self._levels.items():

@@ -19,7 +19,7 @@ from pathlib import Path
 from veilform.closing import Closing
 from veilform.correlation.store import StockStore
 from veilform.errors import of_exit_code
-from veilform.models.bert.sides import ClientSide
+from veilform.models import families
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.serve.client import Client
 from veilform.transport import Identity, connect, create_deployment
@@ -90,7 +90,7 @@ class LocalService(Closing):
         """A client in this process, with the public folder alone."""
         identity = Identity.load(self.certificates, CLIENT)
         return Client(
-            ClientSide(self.public),
+            families.client_side(self.public),
             StockStore(self.folder / "client-stock", CLIENT),
             lambda: connect(*self.server, identity, SERVER, link=self._link),
             lambda: connect(*self.dealer, identity, DEALER, link=self._link),

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import msgspec
 
 from veilform.errors import InputError
-from veilform.models.bert.sides import ServerSide, fresh_weights
+from veilform.models.sides import ServerSide, fresh_weights
 
 log = logging.getLogger("veilform")
 

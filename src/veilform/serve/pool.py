@@ -1,4 +1,4 @@
-"""Many requests over a few sessions: one bounded queue, deadlines, texts batched when they wait.
+"""Many requests over a few sessions: one bounded queue, deadlines, inputs batched as they wait.
 
 A request that nobody waits for any more is dropped while it waits. A run that began is let run out:
 its stock is used up either way, the session can be used again at once, and when a caller lost
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from veilform.closing import Closing
 from veilform.drive.network import Follow, Passed
 from veilform.errors import InputError, Overloaded
-from veilform.models.text import TokenBatch, Tokens
+from veilform.models.sides import Batch
 from veilform.serve.client import InferenceCost
 from veilform.serve.sessions import Held, OnDemand, Session, Supply, late
 
@@ -31,12 +31,12 @@ MOST_WAITING = 64
 
 
 class Outcome(NamedTuple):
-    """One text's.
+    """One input's.
 
     Attributes:
         output: (L,): logits, or a vector.
         cost: of the run that it was in.
-        batch: texts in that run.
+        batch: inputs in that run.
         waited_s: before the run began.
     """
 
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 
 
 class State(NamedTuple):
-    """How a pool is: sessions that are connected, of how many; texts that wait and run."""
+    """How a pool is: sessions that are connected, of how many; inputs that wait and run."""
 
     connected: int
     sessions: int
@@ -57,9 +57,9 @@ class State(NamedTuple):
 
 @dataclass(eq=False)
 class Ticket:
-    """One text's place. Its future fails with the errors of `Client.infer`, or as `submit` says."""
+    """One input's place. Its future fails with errors of `Client.infer`, or as `submit` says."""
 
-    tokens: Tokens = field(repr=False)
+    encoded: Any = field(repr=False)
     length: int
     deadline: float
     follow: Follow | None = None
@@ -84,11 +84,11 @@ class Pool(Closing):
 
     Args:
         connect: opens a session; called again when one broke.
-        pad: puts tokens into one padded batch.
+        pad: puts encoded inputs into one padded batch.
         sessions: how many runs there may be at once.
-        most_waiting: texts in the queue, at most.
-        batches: the sizes that a run may have, in texts. The server sees the size, and the range
-            check has one answer for all texts of a run; so only one by default.
+        most_waiting: inputs in the queue, at most.
+        batches: the sizes that a run may have, in inputs. The server sees the size, and the range
+            check has one answer for all of a run; so only one by default.
         supply: where stocks come from.
         tell: is told when any of it changed, by whichever thread changed it.
     """
@@ -96,7 +96,7 @@ class Pool(Closing):
     def __init__(
         self,
         connect: Callable[[], Session],
-        pad: Callable[[Sequence[Tokens]], TokenBatch],
+        pad: Callable[[Sequence[Any]], Batch],
         *,
         sessions: int = SESSIONS,
         most_waiting: int = MOST_WAITING,
@@ -105,7 +105,7 @@ class Pool(Closing):
         tell: Callable[[State], object] = lambda state: None,
     ) -> None:
         if 1 not in batches or sessions < 1 or most_waiting < 1:
-            raise InputError("a pool has a session, room for a text, and batches of one")
+            raise InputError("a pool has a session, room for an input, and batches of one")
         self._connect, self._pad, self._tell = connect, pad, tell
         self._supply = supply or OnDemand()
         self._batches = sorted(set(batches), reverse=True)
@@ -122,26 +122,26 @@ class Pool(Closing):
             thread.start()
 
     def submit(
-        self, texts: Sequence[Tokens], deadline: float, follow: Follow | None = None
+        self, inputs: Sequence[Any], deadline: float, follow: Follow | None = None
     ) -> list[Ticket]:
-        """A place in the queue for each text, or for none of them.
+        """A place in the queue for each encoded input, or for none of them.
 
         Args:
             deadline: of `time.monotonic`.
-            follow: told of every message of the runs that these texts are in.
+            follow: told of every message of the runs that these are in.
 
         Raises:
             Overloaded: there is no room for all, or the pool is ending.
-            InputError: a text fits no bucket.
+            InputError: one fits no length.
         """
-        tickets = [Ticket(tokens, self.padded(tokens), deadline, follow) for tokens in texts]
+        tickets = [Ticket(each, self.padded(each), deadline, follow) for each in inputs]
         with self._changed:
             if self._ending:
                 raise Overloaded("the gateway is ending")
             self._forget_cancelled()
             if len(self._queue) + len(tickets) > self._most_waiting:
                 raise Overloaded(
-                    f"{len(self._queue)} texts wait already, {self._most_waiting} may; "
+                    f"{len(self._queue)} inputs wait already, {self._most_waiting} may; "
                     "try again later"
                 )
             self._queue.extend(tickets)
@@ -149,9 +149,9 @@ class Pool(Closing):
         self._tell(self.state)
         return tickets
 
-    def padded(self, tokens: Tokens) -> int:
-        """The bucket of a text, in tokens; InputError if it fits none."""
-        return self._pad([tokens]).ids.shape[1]
+    def padded(self, encoded: Any) -> int:
+        """The length that an input is padded to; InputError if it fits none."""
+        return self._pad([encoded]).shape.length
 
     @property
     def state(self) -> State:
@@ -200,7 +200,7 @@ class Pool(Closing):
         self._tell(self.state)
 
     def _next(self, wait_s: float | None) -> list[Ticket] | None:
-        """The texts of the next run, in order; none after ``wait_s``; None at the end."""
+        """The inputs of the next run, in order; none after ``wait_s``; None at the end."""
         with self._changed:
             if not self._queue and not self._ending:
                 self._changed.wait(wait_s)
@@ -244,7 +244,7 @@ class Pool(Closing):
                 self._tell(self.state)
 
     def _outcomes(self, held: Held, tickets: list[Ticket]) -> list[Outcome]:
-        batch = self._pad([ticket.tokens for ticket in tickets])
+        batch = self._pad([ticket.encoded for ticket in tickets])
         deadline = min(ticket.deadline for ticket in tickets)
 
         def follow(passed: Passed) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from veilform.correlation.store import StockStore
 from veilform.errors import ModelError
-from veilform.models.bert.sides import ClientSide
+from veilform.models import families
 from veilform.roles import CLIENT, DEALER, SERVER
 from veilform.serve.address import parse
 from veilform.serve.client import Client
@@ -37,7 +37,7 @@ def remote_client(
     shape = named(link)
     identity = Identity.load(certificates, CLIENT)
     return Client(
-        ClientSide(public),
+        families.client_side(public),
         StockStore(stock, CLIENT),
         lambda: connect(*server_at, identity, SERVER, link=shape),
         lambda: connect(*dealer_at, identity, DEALER, link=shape),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.weights import dealer_bytes
 from veilform.errors import InputError, ProtocolError
-from veilform.models.bert.sides import ServerSide, Shape
+from veilform.models.sides import ServerSide, Shape
 from veilform.serve import messages as say
 from veilform.serve.masking import Masking, new_masking
 from veilform.serve.segments import DEALING_S

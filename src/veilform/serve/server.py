@@ -14,7 +14,7 @@ from veilform.correlation.stockfile import Incoming
 from veilform.correlation.store import StockStore
 from veilform.drive import network
 from veilform.errors import ConnectionFailed, InputError, Overloaded, ProtocolError, StockError
-from veilform.models.bert.sides import ServerSide, Shape
+from veilform.models.sides import ServerSide, Shape
 from veilform.observe import Observer, Waiting, ignore
 from veilform.roles import CLIENT, SERVER, Role
 from veilform.serve import messages as say
@@ -99,7 +99,7 @@ class Server:
         self._models.offer(now)
 
     def _same_or_new(self, known: Served | None, side: ServerSide) -> Served:
-        if known is None or known.side.scales != side.scales:
+        if known is None or known.side.published != side.published:
             return self._models.made(side)
         return known
 
@@ -144,7 +144,7 @@ class Server:
     def _take_in(self, channel: Channel, served: Served, offer: say.Offer, peer: str) -> None:
         """Collects the server's part of a stock while the client's corrections come in."""
         if offer.batch > MOST_BATCH:
-            raise InputError(f"a batch of {offer.batch} texts is over the limit of {MOST_BATCH}")
+            raise InputError(f"a batch of {offer.batch} is over the limit of {MOST_BATCH}")
         shape = Shape(offer.batch, offer.length)
         manifest = served.manifest(shape, offer.manifest)
         named = Named(SERVER, served.side.model, shape, offer.stock)
@@ -231,7 +231,7 @@ class Server:
         size = manifest.dealt_bytes(SERVER) + manifest.correction_bytes
         with self._held_lock:
             if size > say.MOST_DEALT_BYTES:
-                raise StockError("a stock for this many texts is too large; use a smaller batch")
+                raise StockError("a stock for so large a batch is too large; use a smaller batch")
             if self._held + size > MOST_HELD_BYTES:
                 raise StockError("the server is busy with other clients' stocks; try again later")
             self._held += size
@@ -260,9 +260,7 @@ def _answer(
     with stock.ahead():
         network.run(program.server(weights), stock, channel)
     seconds = time.perf_counter() - start
-    log.info(
-        "answered %d text(s) padded to %d tokens in %.2f s", shape.batch, shape.length, seconds
-    )
+    log.info("answered %d input(s) padded to %d in %.2f s", shape.batch, shape.length, seconds)
 
 
 def _collect(dealer: Channel, offer: say.Offer) -> bytes:

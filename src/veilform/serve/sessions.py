@@ -20,8 +20,7 @@ from veilform.errors import (
     StockLow,
     VeilformError,
 )
-from veilform.models.bert.sides import Shape
-from veilform.models.text import TokenBatch
+from veilform.models.sides import Batch, Shape
 from veilform.serve.client import InferenceCost
 
 log = logging.getLogger("veilform")
@@ -29,14 +28,14 @@ log = logging.getLogger("veilform")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 
 Result = tuple[npt.NDArray[np.float64], InferenceCost]
-"""Outputs (texts, L) and what they cost."""
+"""Outputs (inputs, L) and what they cost."""
 
 
 class Session(Interface):
     """What runs a batch: a connection to server and dealer."""
 
-    def infer(self, batch: TokenBatch, stock: Any, patience_s: float, follow: Follow) -> Result:
-        """Outputs (texts, L) and what they cost, with a stock that `Supply.take` gave.
+    def infer(self, batch: Batch, stock: Any, patience_s: float, follow: Follow) -> Result:
+        """Outputs (inputs, L) and what they cost, with a stock that `Supply.take` gave.
 
         The stock is the session's from now on: used, burnt, or given back where it came from.
         """
@@ -101,7 +100,7 @@ class Held:
             self._told = True
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
-    def infer(self, batch: TokenBatch, supply: Supply, deadline: float, follow: Follow) -> Result:
+    def infer(self, batch: Batch, supply: Supply, deadline: float, follow: Follow) -> Result:
         """Runs a batch; once more on a new connection if the one that was there is gone.
 
         That is safe: each try uses a stock of its own.
@@ -114,9 +113,9 @@ class Held:
                 raise
             return self._infer(batch, supply, deadline, follow)
 
-    def _infer(self, batch: TokenBatch, supply: Supply, deadline: float, follow: Follow) -> Result:
+    def _infer(self, batch: Batch, supply: Supply, deadline: float, follow: Follow) -> Result:
         session = self._open()
-        stock = supply.take(Shape(*batch.ids.shape), deadline)
+        stock = supply.take(batch.shape, deadline)
         left = deadline - time.monotonic()
         if left <= 0:
             supply.release(stock)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from veilform.models.bert.sides import Shape
+from veilform.models.sides import Shape
 from veilform.observe import Event, Observer, Run, Stocked, outcome_of, short
 from veilform.roles import Role
 from veilform.transport import Channel, Kind, Traffic

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from veilform.correlation.store import StockStore, new_id
 from veilform.errors import ConnectionFailed, InputError, VeilformError
-from veilform.models.bert.sides import ClientSide, ServerSide
+from veilform.models import families
 from veilform.models.checkpoint import resolve
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.serve import messages as say
@@ -142,13 +142,12 @@ def _above(folder: Path) -> Path:
 
 
 def _served(path: str, private_embedding: bool) -> str:
-    side = ServerSide(resolve(path), private_embedding)
-    return f"{path}: servable, up to {side.calibrated} tokens"
+    side = families.server_side(resolve(path), private_embedding)
+    return f"{path}: servable, {side.takes}"
 
 
 def _held(path: Path) -> str:
-    side = ClientSide(path)
-    return f"{path}: up to {side.scales.lengths[-1].length} tokens"
+    return f"{path}: {families.client_side(path).takes}"
 
 
 def _reached(settings: Settings, role: Role) -> Iterator[Finding]:
@@ -172,8 +171,9 @@ def _reached(settings: Settings, role: Role) -> Iterator[Finding]:
         for model in settings.model:
 
             def ask(path: Path = model.path) -> str:
+                digest = families.client_side(path).model
                 with reach(SERVER) as channel:
-                    channel.send_control(say.Hello(say.PROTOCOL, ClientSide(path).model, new_id()))
+                    channel.send_control(say.Hello(say.PROTOCOL, digest, new_id()))
                     channel.receive_control(say.Welcome)
                     return "served there"
 

@@ -1,7 +1,8 @@
-"""Private answers to many texts, by one client here or by one in each worker of a cluster.
+"""Private answers to many inputs, by one client here or by one in each worker of a cluster.
 
-Every worker is a client of its own, with stocks of its own, and holds texts in the clear: the
-cluster is the client's. To a worker go token ids and names of files; from it come logits and costs.
+Every worker is a client of its own, with stocks of its own, and holds inputs in the clear: the
+cluster is the client's. To a worker go token ids or images, and names of files; from it come logits
+and costs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from veilform.errors import ModelError, RangeError, VeilformError, of_exit_code
 from veilform.models.checkpoint import is_folder, model_digest, resolve
-from veilform.models.text import TextEncoder, TokenBatch, Tokens
+from veilform.models.sides import Batch, Encoder
 from veilform.serve.client import Client, InferenceCost, Logits
 from veilform.serve.local import LocalService
 from veilform.serve.remote import remote_client
@@ -23,15 +24,15 @@ from veilform.spread.cluster import Cluster
 
 Where = tuple[str, ...]
 """Which service answers: what `own` or `running` returns."""
-Job = Sequence[Tokens]
-"""Texts of one length bucket, for one run."""
+Job = Sequence[Any]
+"""Encoded inputs of one length, for one run."""
 
 
 class Run(NamedTuple):
     """One private run.
 
     Attributes:
-        texts: which of the job's texts it was for.
+        texts: which of the job's inputs it was for.
         logits: of each of them.
     """
 
@@ -47,7 +48,7 @@ Answers: TypeAlias = Generator[tuple[int, list[Run]], None, None]
 class Infers(Protocol):
     """What a `Client` does here."""
 
-    def infer(self, batch: TokenBatch) -> tuple[Logits, InferenceCost]:
+    def infer(self, batch: Batch) -> tuple[Logits, InferenceCost]:
         """The logits of a batch."""
 
 
@@ -100,9 +101,9 @@ def _require(same: bool, folder: str) -> None:
 
 
 def answered(
-    client: Infers, encoder: TextEncoder, job: Job, chosen: Sequence[int] | None = None
+    client: Infers, encoder: Encoder, job: Job, chosen: Sequence[int] | None = None
 ) -> list[Run]:
-    """The runs of a job: one, or one for each text if one of them has no answer."""
+    """The runs of a job: one, or one for each input if one of them has no answer."""
     texts = range(len(job)) if chosen is None else chosen
     try:
         logits, cost = client.infer(encoder.pad([job[i] for i in texts]))
@@ -121,10 +122,12 @@ def here(where: Where, digest: str, jobs: Sequence[Job]) -> Answers:
     """
     with opened(where, digest) as client:
         for number, job in enumerate(jobs):
-            yield number, answered(client, client.side.public.encoder, job)
+            yield number, answered(client, client.side.encoder, job)
 
 
-def spread(cluster: Cluster, where: Where, digest: str, jobs: Sequence[Job]) -> Answers:
+def spread(
+    cluster: Cluster, where: Where, digest: str, encoder: Encoder, jobs: Sequence[Job]
+) -> Answers:
     """The same by a client in each worker, in the order in which they end.
 
     A job whose worker died is done again by another client, hence with fresh stock.
@@ -132,7 +135,7 @@ def spread(cluster: Cluster, where: Where, digest: str, jobs: Sequence[Job]) -> 
     Raises:
         VeilformError: as `here`; or workers go on dying.
     """
-    plain = [(tuple((tokens.ids, tokens.types) for tokens in job),) for job in jobs]
+    plain = [(tuple(map(encoder.packed, job)),) for job in jobs]
     for number, (code, said) in cluster.work(Answering, (digest, *where), plain):
         if code:
             raise of_exit_code(code)(said)
@@ -147,13 +150,13 @@ class Answering:
         self._stack = contextlib.ExitStack()
         self._client: Client | None = None
 
-    def do(self, texts: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[int, Any]:
+    def do(self, inputs: Sequence[tuple[Any, ...]]) -> tuple[int, Any]:
         """0 and the job's runs, or an error's exit code and its text."""
         try:
             if self._client is None:
                 self._client = self._stack.enter_context(opened(self._where, self._digest))
-            job = [Tokens(ids, types) for ids, types in texts]
-            runs = answered(self._client, self._client.side.public.encoder, job)
+            encoder = self._client.side.encoder
+            runs = answered(self._client, encoder, [encoder.unpacked(each) for each in inputs])
         except VeilformError as error:
             return error.exit_code, str(error)
         except Exception as error:

@@ -36,7 +36,8 @@ async function loadModels() {
     $("token-field").hidden = false;
     return;
   }
-  const { models } = await response.json();
+  const { models: all } = await response.json();
+  const models = all.filter((model) => model.task !== "image-classification");
   $("model").replaceChildren(
     ...models.map((model) => {
       const option = document.createElement("option");

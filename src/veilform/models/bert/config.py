@@ -10,6 +10,7 @@ from typing import TypeGuard, TypeVar
 import msgspec
 
 from veilform.errors import ModelError
+from veilform.models.answers import CLASSIFICATION, EMBEDDING
 from veilform.models.bert.family import BERT, FAMILIES, Family, Head
 from veilform.models.checkpoint import read_config
 
@@ -93,6 +94,11 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
     def outputs(self) -> int:
         """Numbers that one text's output has."""
         return len(self.labels) if self.classifies else self.hidden_size
+
+    @property
+    def task(self) -> str:
+        """What the model is for, by the name that Hugging Face gives it."""
+        return (CLASSIFICATION if self.classifies else EMBEDDING).name
 
     @property
     def family(self) -> Family:

@@ -6,13 +6,13 @@ import contextlib
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from veilform import fixed, memory, prg
+from veilform import fixed, memory
 from veilform.approx import registry
 from veilform.correlation.manifest import Manifest
 from veilform.correlation.weights import dealer_part
@@ -34,7 +34,8 @@ from veilform.models.bert.secure import (
     weight_shapes,
 )
 from veilform.models.bert.stored import StoredTensors
-from veilform.models.text import BUCKETS, TokenBatch
+from veilform.models.sides import Shape
+from veilform.models.text import BUCKETS, TextEncoder, TokenBatch, bucket
 from veilform.nn.attention import scored
 from veilform.nn.feedforward import elementwise
 from veilform.nn.scales import Scales
@@ -74,14 +75,6 @@ class ScaleTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         raise InputError(f"the model has no padded length {length}; it has {known}")
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Of one run: how many texts, padded to how many tokens."""
-
-    batch: int
-    length: int
-
-
 class Side:
     """What both sides derive alike: programs, traces, manifests."""
 
@@ -89,6 +82,34 @@ class Side:
         self.config = config
         self.model = digest
         self.scales = scales
+
+    @property
+    def published(self) -> ScaleTable:
+        """What a client is told besides config and embeddings."""
+        return self.scales
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The padded lengths that it takes."""
+        return tuple(scales.length for scales in self.scales.lengths)
+
+    input_shape = ()
+    """A text is no array."""
+
+    @property
+    def takes(self) -> str:
+        """What one input may be, in words."""
+        return f"texts of up to {self.lengths[-1]} tokens"
+
+    def run_shape(self, batch: int, tokens: int | None = None) -> Shape:
+        """Of a run of so many texts with so many tokens each.
+
+        Raises:
+            InputError: the number of tokens is missing, or is more than the model takes.
+        """
+        if tokens is None:
+            raise InputError("say how many tokens a text has: --seq 64, for example")
+        return Shape(batch, bucket(tokens, self.lengths))
 
     def program(self, shape: Shape) -> SecureBert:
         """The secure program for one input shape."""
@@ -244,9 +265,10 @@ class ClientSide(Side):
         """Of the weights, by name."""
         return weight_shapes(self.config, self.scales.private_embedding)
 
-    def shape(self, batch: TokenBatch) -> Shape:
-        """Of the run that answers padded texts."""
-        return Shape(*batch.ids.shape)
+    @property
+    def encoder(self) -> TextEncoder:
+        """Turns texts into what the model takes."""
+        return self.public.encoder
 
     def inputs(self, batch: TokenBatch) -> Inputs:
         """Padded texts as the secure program takes them."""
@@ -301,8 +323,3 @@ def publish(server: ServerSide, out_dir: Path) -> None:
     (out_dir / SCALES).write_bytes(
         msgspec.json.format(msgspec.json.encode(server.scales), indent=1)
     )
-
-
-def fresh_weights() -> tuple[str, bytes]:
-    """An id for masked weights, and the seed of their common part P."""
-    return prg.fresh_seed().hex(), prg.fresh_seed()

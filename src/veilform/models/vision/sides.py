@@ -1,15 +1,13 @@
-"""A convolution network as each side holds it, as ``models.bert.sides`` has it for texts.
-
-What serves and asks knows a run by its shape alone: a batch, and a length, which is 1 for images.
-"""
+"""A convolution network as each side holds it, as ``models.bert.sides`` has it for texts."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -20,48 +18,72 @@ from veilform.correlation.weights import dealer_part
 from veilform.drive.trace import Trace, trace
 from veilform.errors import InputError, ModelError
 from veilform.models import checkpoint
-from veilform.models.bert.sides import Shape
+from veilform.models.sides import Shape
 from veilform.models.vision import compile as compiling
-from veilform.models.vision import config
-from veilform.models.vision.network import Network
-from veilform.models.vision.plain import PlainNetwork, Real
+from veilform.models.vision.described import ImageConfig
+from veilform.models.vision.images import ImageBatch, ImageEncoder
+from veilform.models.vision.plain import PlainNetwork
+from veilform.models.vision.preprocess import Preprocessing
 from veilform.models.vision.scaling import PIXEL, VisionScales, plan
 from veilform.models.vision.secure import SecureNetwork
 from veilform.ring import Words
 
-SCALES, CLIPS = "scales.json", "clips.json"
+SCALES, CLIPS, WINOGRAD = "scales.json", "clips.json", "winograd.json"
 _MOST_BYTES = 4 << 20
+
+Tile = Literal[2, 4]
 
 
 class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a client is told beside the config: the model's digest, its scales, its images' range.
+    """What a client is told beside the config.
 
     Attributes:
+        model: the model's digest.
         largest: no entry of an image may be larger in absolute value.
+        preprocessing: what makes images of pictures.
     """
 
     model: str
     scales: VisionScales
     largest: float
-
-
-class ImageBatch(NamedTuple):
-    """Images (B, H, W, C), as the network takes them: normalised, channels last."""
-
-    images: Real
+    preprocessing: Preprocessing
 
 
 class Side:
-    """What both sides derive alike."""
+    """What both sides derive alike.
 
-    def __init__(self, network: Network, published: Published) -> None:
-        self.network = network
+    Attributes:
+        published: what a client is told.
+        encoder: reads pictures as the network takes them.
+    """
+
+    lengths = (1,)
+    """An image has no length, which counts as one."""
+
+    def __init__(self, config: ImageConfig, published: Published) -> None:
+        self.config, self.network, self.published = config, config.network, published
         self.model, self.scales, self.largest = published.model, published.scales, published.largest
+        self.encoder = ImageEncoder(self.network.image, published.preprocessing)
 
     @property
-    def published(self) -> Published:
-        """What a client is told."""
-        return Published(self.model, self.scales, self.largest)
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one image (H, W, C)."""
+        return self.network.image
+
+    @property
+    def takes(self) -> str:
+        """What one input may be, in words."""
+        return "images of {} x {} x {}".format(*self.network.image)
+
+    def run_shape(self, batch: int, tokens: int | None = None) -> Shape:
+        """Of a run of so many images.
+
+        Raises:
+            InputError: they have tokens.
+        """
+        if tokens is not None:
+            raise InputError("an image has no tokens: leave out --seq")
+        return Shape(batch, 1)
 
     @property
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -86,33 +108,43 @@ class Side:
     @functools.lru_cache(maxsize=32)  # noqa: B019
     def manifest(self, shape: Shape, weights: str) -> Manifest:
         """What binds a stock to this model, these masked weights and this shape."""
-        digest = hashlib.sha256(msgspec.json.encode((self.published, self.network))).hexdigest()
+        told = msgspec.json.encode((self.published, self.network))
+        digest = hashlib.sha256(told).hexdigest()
         return self.trace(shape).manifest(digest, shape.batch, shape.length, weights)
 
 
 class ServerSide(Side):
-    """A checkpoint folder with ``clips.json`` (`save_clips`), ready to serve.
+    """A checkpoint folder, ready to serve.
 
     Attributes:
         content: digest of the weights as ring elements, which `masked` masks.
     """
 
+    calibrated = 1
+
     def __init__(
-        self, folder: Path, largest: float = 4.0, tiles: Mapping[str, int] | None = None
+        self, folder: Path, largest: float | None = None, tiles: Mapping[str, int] | None = None
     ) -> None:
         """Reads, bounds and packs it.
 
         Args:
-            largest: no entry of an image is larger in absolute value.
-            tiles: by convolution, m of its Winograd transform (``plan.convolution.choose``).
+            largest: no entry of an image is larger in absolute value; by default what the folder's
+                preprocessing makes of pixels.
+            tiles: by convolution, m of its Winograd transform; by default the folder's
+                (`save_tiles`).
 
         Raises:
             ModelError: it is broken, or not calibrated.
         """
+        config = ImageConfig.read(folder)
         plain = PlainNetwork.load(folder)
-        caps = _load(folder, CLIPS, dict[str, float])
-        scales = plan(plain.network, plain.tensors, caps, largest, tiles)
-        super().__init__(plain.network, Published(checkpoint.model_digest(folder), scales, largest))
+        image = plain.network.image
+        how = Preprocessing.read(folder, image)
+        largest = how.largest(image[2]) if largest is None else largest
+        tiles = load_tiles(folder) if tiles is None else tiles
+        scales = plan(plain.network, plain.tensors, load_clips(folder, config), largest, tiles)
+        told = Published(checkpoint.model_digest(folder), scales, largest, how)
+        super().__init__(config, told)
         self.folder, self._tensors = folder, plain.tensors
         self._packed = compiling.server_weights(self.network, self._tensors, scales)
         hasher = hashlib.sha256()
@@ -145,15 +177,18 @@ class ClientSide(Side):
         Raises:
             ModelError: when it is none.
         """
-        network = config.read(folder).network()
+        config = ImageConfig.read(folder)
         published = _load(folder, SCALES, Published)
-        if len(published.scales.steps) != len(network.steps):
+        if len(published.scales.steps) != len(config.network.steps):
             raise ModelError(f"{SCALES} in {folder} is of another model; export the folder again")
-        super().__init__(network, published)
-
-    def shape(self, batch: ImageBatch) -> Shape:
-        """Of the run that answers a batch."""
-        return Shape(len(batch.images), 1)
+        published.preprocessing.check(config.network.image)
+        super().__init__(config, published)
+        try:
+            self.trace(Shape(1, 1))
+        except (ArithmeticError, AssertionError, LookupError, ValueError):
+            raise ModelError(
+                f"{SCALES} in {folder} does not fit its network; export the folder again"
+            ) from None
 
     def inputs(self, batch: ImageBatch) -> Words:
         """Images as the secure program takes them.
@@ -173,18 +208,59 @@ class ClientSide(Side):
         return fixed.encode(images, PIXEL)
 
 
+def load_clips(folder: Path, config: ImageConfig) -> dict[str, float]:
+    """Where a folder's ReLUs are clipped; ModelError if it was not calibrated, and must be."""
+    needed = any(step.activation == "relu" for step in config.network.steps)
+    if not needed and not (folder / CLIPS).is_file():
+        return {}
+    if not (folder / CLIPS).is_file():
+        raise ModelError(
+            f"{folder} has no {CLIPS}: run `veilform calibrate` on it with --images, some typical "
+            "pictures"
+        )
+    return dict(_load(folder, CLIPS, dict[str, float]))
+
+
+def load_tiles(folder: Path) -> dict[str, int]:
+    """By convolution, m of its Winograd transform; all are direct where a folder says nothing."""
+    if not (folder / WINOGRAD).is_file():
+        return {}
+    return dict(_load(folder, WINOGRAD, dict[str, Tile]))
+
+
 def save_clips(folder: Path, caps: dict[str, float]) -> None:
     """Keeps what ``plain.calibrate`` found beside a checkpoint."""
     (folder / CLIPS).write_bytes(msgspec.json.format(msgspec.json.encode(caps), indent=1))
 
 
+def save_tiles(folder: Path, tiles: dict[str, int]) -> None:
+    """Keeps what ``plan.convolution.choose`` chose beside a checkpoint."""
+    content = msgspec.json.format(msgspec.json.encode(tiles), indent=1)
+    (folder / WINOGRAD).write_bytes(content)
+
+
 def publish(server: ServerSide, out_dir: Path) -> None:
-    """Writes the folder that a client needs: config, digest and scales."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    found = checkpoint.read_bytes(server.folder, checkpoint.CONFIG, _MOST_BYTES)
-    (out_dir / checkpoint.CONFIG).write_bytes(found)
+    """Writes the folder that a client needs: config, digest, scales, preprocessing.
+
+    Nothing happens if it is there already.
+
+    Raises:
+        InputError: ``out_dir`` holds anything else, or cannot be written.
+    """
+    if (out_dir / SCALES).is_file():
+        with contextlib.suppress(ModelError):
+            if ClientSide(out_dir).published == server.published:
+                return
+    found = checkpoint.read_bytes(server.folder, checkpoint.CONFIG, checkpoint.MAX_CONFIG_BYTES)
     content = msgspec.json.format(msgspec.json.encode(server.published), indent=1)
-    (out_dir / SCALES).write_bytes(content)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        if any(out_dir.iterdir()):
+            raise InputError(f"{out_dir} is not empty; give another folder")
+        (out_dir / checkpoint.CONFIG).write_bytes(found)
+        (out_dir / SCALES).write_bytes(content)
+    except OSError as error:
+        raise InputError(f"cannot write {out_dir}: {error.strerror}") from None
 
 
 def _load(folder: Path, name: str, kind: Any) -> Any:

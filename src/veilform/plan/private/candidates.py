@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from veilform.approx import registry
 from veilform.approx.entry import Activation
-from veilform.models.bert.sides import ServerSide, Shape
+from veilform.models.bert.sides import ServerSide
+from veilform.models.sides import Shape
 from veilform.models.text import bucket
 from veilform.plan.presets import ModelShape
 from veilform.plan.private.budget import Choice

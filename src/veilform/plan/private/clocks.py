@@ -33,6 +33,11 @@ class Timed(NamedTuple):
     waiting: dict[str, float]
     path: tuple[float, ...]
 
+    def longer(self, operation: str, seconds: float) -> Timed:
+        """With more computing in one operation, which nothing overlaps."""
+        computing = {**self.computing, operation: self.computing[operation] + seconds}
+        return self._replace(seconds=self.seconds + seconds, computing=computing)
+
 
 class _Clock:
     def __init__(self, steps: Sequence[Step], scale: Mapping[str, float], link: Link) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from veilform.models.bert.sides import ServerSide, Shape
+from veilform.models.sides import ServerSide, Shape
 from veilform.plan.cost import Report
 from veilform.plan.private import offline
 from veilform.plan.private.clocks import Timed, run_seconds
 from veilform.plan.private.machine import Machine
 from veilform.plan.private.money import Dollars, Prices, dollars
 from veilform.plan.private.rehearse import rehearse
+from veilform.plan.two_settings import viewed_seconds
 from veilform.protocol.cost import Cost
 from veilform.transport.links import Link
 
+LINEAR = "linear"
+"""The operation of an image model's convolutions."""
 WEIGHTS = ""
 """A manifest names the masked weights that it is for; how many bytes it asks for does not change
 with them."""
@@ -86,8 +89,12 @@ def estimate(
     trace = side.trace(shape)
     report = Report(trace)
     online = run_seconds(rehearse(side.program(shape).abstract), machine, link, apart=apart)
+    views = viewed_seconds(side, shape.batch)
+    if views:
+        online = online.longer(LINEAR, views)
     manifest = side.manifest(shape, WEIGHTS)
     before = offline.offline_seconds(offline.work(manifest, trace), manifest, machine, link)
+    before += 2 * views  # the client's and the dealer's
     moved = report.up_bytes + report.down_bytes + trace.total.offline_bytes
     paid = dollars(online.seconds, before, moved, prices or Prices())
     return Estimate(online, before, report, paid)
