@@ -54,10 +54,10 @@ def train_images(
 
     Interrupted, it goes on after the last full epoch when called again.
     """
-    from veilform.models.vision.config import read
+    from veilform.models.vision.config import classifier, read
     from veilform.vision.data import load
 
-    family = None if config is None else read(config)
+    family = None if config is None else classifier(read(config))
     with console.step("reading pictures", as_json):
         shape = None if family is None else (family.height, family.width, family.channels)
         pictures = load(data, shape).limited(examples)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="DC-VAE: images from latents, and latents of images.")
 
 Folder = Annotated[Path, typer.Argument(help="The folder that `veilform dcvae fit` wrote.")]
-Source = Annotated[str, typer.Option("--data", help="A folder of pictures, or fashion-mnist.")]
+Source = Annotated[str, typer.Option("--data", help="A folder of pictures, or fashion_mnist.")]
 Picture = Annotated[Path, typer.Option("--out", help="The PNG file to write.")]
 Scale = Annotated[int, typer.Option(help="Pixels of the file along each pixel.", min=1, max=16)]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0: all.", min=0)]
@@ -38,7 +38,7 @@ def fit(
     ] = "dcvae",
     size: Annotated[int, typer.Option(help="Pixels of an image's side: 16, 32, 64, ...")] = 32,
     channels: Annotated[
-        int | None, typer.Option(help="1 or 3. (default 3; fashion-mnist: 1)")
+        int | None, typer.Option(help="1 or 3. (default 3; fashion_mnist: 1)")
     ] = None,
     latent: Annotated[int, typer.Option(help="Entries of a latent.")] = 128,
     generator: Annotated[int, typer.Option(help="Channels of the generator.")] = 256,

@@ -17,7 +17,7 @@ from veilform.errors import InputError
 
 if TYPE_CHECKING:
     from veilform.models.sides import ServerSide
-    from veilform.models.vision.config import Family
+    from veilform.models.vision.config import Classifier
     from veilform.plan.two_settings import Settings
     from veilform.serve.client import Client
 
@@ -79,11 +79,11 @@ def import_(
     )  # fmt: skip
 
 
-def _family(config: str) -> Family:
+def _family(config: str) -> Classifier:
     import tempfile
 
     from veilform.models.checkpoint import CONFIG
-    from veilform.models.vision.config import read
+    from veilform.models.vision.config import classifier, read
     from veilform.plan.random_network import NETWORKS
 
     if config in NETWORKS:
@@ -92,10 +92,10 @@ def _family(config: str) -> Family:
     if not path.is_file():
         raise InputError(f"{config} is neither a file nor one of {', '.join(NETWORKS)}")
     if path.name == CONFIG:
-        return read(path.parent)
+        return classifier(read(path.parent))
     with tempfile.TemporaryDirectory(prefix="veilform-") as temporary:
         (Path(temporary) / CONFIG).write_bytes(path.read_bytes())
-        return read(Path(temporary))
+        return classifier(read(Path(temporary)))
 
 
 def named_network(model: str) -> ServerSide | None:

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from veilform.models.checkpoint import CONFIG, WEIGHTS
-from veilform.models.vision.config import Family, MobileNetV2, resnet18, resnet32
+from veilform.models.vision.config import Classifier, Family, MobileNetV2, resnet18, resnet32
 from veilform.models.vision.network import Network
 from veilform.models.vision.sides import ServerSide, save_clips, save_tiles
 from veilform.plan.convolution import choose
 from veilform.plan.random_model import write_tensors
 
-NETWORKS: Mapping[str, Family] = {
+NETWORKS: Mapping[str, Classifier] = {
     "resnet18": resnet18(),
     "resnet32": resnet32(),
     "mobilenet_v2": MobileNetV2(224, 224),

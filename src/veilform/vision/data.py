@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veilform.errors import InputError
+from veilform.models.vision import pictures
+from veilform.models.vision.preprocess import BILINEAR
 from veilform.vision import fashion
+from veilform.vision.fashion import FASHION
 
-FASHION = "fashion_mnist"
 SIDE = 32
 DEV = 12
 _SEED = 20
-KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_MOST_PIXELS = 1 << 24
 
 
 class Split(NamedTuple):
@@ -66,9 +66,10 @@ class Pictures:
 def load(source: str, shape: tuple[int, int, int] | None = None) -> Pictures:
     """Pictures of ``fashion_mnist``, of a folder, or of an NPZ file.
 
-    A folder has ``train/CLASS/*.png`` (JPEG, BMP, WebP) and, if it has them, ``test/CLASS/*``; an
-    NPZ file has ``images`` (N, H, W) or (N, H, W, C) and ``labels`` (N,) and, if it has them,
-    ``test_images`` and ``test_labels``. Without a test part another twelfth is held out.
+    A folder has ``train/CLASS/*.png`` (or another of ``pictures.SUFFIXES``) and, if it has them,
+    ``test/CLASS/*``; an NPZ file has ``images`` (N, H, W) or (N, H, W, C) and ``labels`` (N,) and,
+    if it has them, ``test_images`` and ``test_labels``. Without a test part another twelfth is held
+    out.
 
     Args:
         shape: height, width, channels that a network takes. Files are resized to it; arrays must
@@ -176,30 +177,14 @@ def _read_split(path: Path, classes: Sequence[str], shape: tuple[int, int, int])
     for label, name in enumerate(classes):
         files = sorted((path / name).glob("*")) if (path / name).is_dir() else []
         for file in files:
-            if file.suffix.lower() in KINDS:
+            if file.suffix.lower() in pictures.SUFFIXES:
                 images.append(_picture(file, shape))
                 labels.append(label)
     if not images:
-        raise InputError(f"{path} has no pictures ({', '.join(KINDS)})")
+        raise InputError(f"{path} has no pictures ({', '.join(pictures.SUFFIXES)})")
     return Split(np.stack(images), np.array(labels, np.int64))
 
 
 def _picture(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise InputError("reading pictures needs Pillow: pip install 'veilform[train]'") from None
-    modes = {1: "L", 3: "RGB"}
     height, width, channels = shape
-    if channels not in modes:
-        raise InputError(f"pictures have 1 or 3 channels, but the network takes {channels}")
-    try:
-        with Image.open(file) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                raise InputError(f"{file} has more than {_MOST_PIXELS} pixels")
-            small = image.convert(modes[channels]).resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
-            return np.asarray(small, np.uint8).reshape(shape)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file} is no picture that can be read: {error}") from None
+    return pictures.resize(pictures.read(file, str(file), channels), (height, width), BILINEAR)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veilform.errors import InputError
+from veilform.models.vision.pictures import SUFFIXES
 from veilform.vision import fashion
+from veilform.vision.fashion import FASHION
 
-FASHION = "fashion_mnist"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pnm", ".bmp", ".webp")
 MOST_FILES = 1_000_000
 _MOST_IDX_BYTES = 1 << 30
 _UNSIGNED = 8

@@ -21,6 +21,8 @@ CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+FASHION = "fashion_mnist"
+"""Its name where commands take data."""
 SIDE = 28
 _INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 _FILES = {"train": ("train", 60_000), "test": ("t10k", 10_000)}

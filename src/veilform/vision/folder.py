@@ -1,7 +1,4 @@
-"""The folder of an image model: its config, tensors, clips, and what is done to pixels.
-
-Labels and steps on pixels have Hugging Face's names, as ``serve`` reads them.
-"""
+"""The folder of an image model that is trained here."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ import numpy as np
 from veilform.errors import ModelError
 from veilform.models import checkpoint
 from veilform.models.vision import config
-from veilform.models.vision.config import Family
+from veilform.models.vision.config import Classifier
 from veilform.models.vision.plain import PlainNetwork, Tensors
-from veilform.models.vision.sides import save_clips
+from veilform.models.vision.preprocess import PREPROCESSOR, Preprocessing, Size
+from veilform.models.vision.sides import save_clips, save_tiles
+from veilform.plan.convolution import choose
 from veilform.vision.data import Pictures
-
-PREPROCESSOR = "preprocessor_config.json"
 
 
 @dataclass(frozen=True)
@@ -37,38 +34,29 @@ class Normal:
         return max(max(mean, 1 - mean) / std for mean, std in zip(self.mean, self.std, strict=True))
 
 
-class _Preprocessor(msgspec.Struct, frozen=True):
-    image_mean: tuple[float, ...]
-    image_std: tuple[float, ...]
-
-
 @dataclass(frozen=True)
 class Model:
     """A folder's network, tensors and normalisation."""
 
-    family: Family
+    family: Classifier
     tensors: Tensors
     normal: Normal
 
 
 def read(folder: Path) -> Model:
-    """An image model that was trained here, or one with a preprocessor_config.json.
+    """An image model whose pixels are scaled to [0, 1] and normalised.
 
     Raises:
-        ModelError: it is broken, or does not say how pictures are normalised.
+        ModelError: it is broken, or its pixels are scaled to something else.
     """
     plain = PlainNetwork.load(folder)
-    found = checkpoint.read_json(folder, PREPROCESSOR, checkpoint.MAX_CONFIG_BYTES)
-    try:
-        told = msgspec.convert(found, _Preprocessor)
-    except msgspec.ValidationError as error:
-        raise ModelError(f"{PREPROCESSOR} in {folder} is malformed: {error}") from None
-    channels = plain.network.image[2]
-    if {len(told.image_mean), len(told.image_std)} != {channels} or min(told.image_std) <= 0:
-        raise ModelError(f"{PREPROCESSOR} in {folder} must have image_mean and image_std > 0 of "
-                         f"{channels} channels")  # fmt: skip
-    normal = Normal(told.image_mean, told.image_std)
-    return Model(config.read(folder), plain.tensors, normal)
+    image = plain.network.image
+    how = Preprocessing.read(folder, image)
+    if not how.do_rescale or abs(255 * how.rescale_factor - 1) > 1e-6:
+        raise ModelError(f"{PREPROCESSOR} in {folder} must scale pixels to [0, 1]")
+    mean, std = how.normal(image[2])
+    normal = Normal(tuple(mean.tolist()), tuple(std.tolist()))
+    return Model(config.classifier(config.read(folder)), plain.tensors, normal)
 
 
 def write(
@@ -89,24 +77,18 @@ def write(
     about = msgspec.to_builtins(model.family)
     about["id2label"] = {str(i): name for i, name in enumerate(pictures.classes)}
     height, width, _ = pictures.shape
-    size = {"height": height, "width": width}
-    pixels = {
-        "do_resize": pictures.fitted == "resized",
-        "do_pad": pictures.fitted == "padded",
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": model.normal.mean,
-        "image_std": model.normal.std,
-    }
-    # Pillow's number of the bilinear filter, by which pictures are resized for training.
-    pixels |= {"size": size, "resample": 2} if pictures.fitted == "resized" else {}
-    pixels |= {"pad_size": size} if pictures.fitted == "padded" else {}
-    for name, content in ((checkpoint.CONFIG, about), (PREPROCESSOR, pixels)):
-        _save(folder / name, content)
+    _save(folder / checkpoint.CONFIG, about)
+    size = Size(height, width)
+    resized, padded = pictures.fitted == "resized", pictures.fitted == "padded"
+    Preprocessing(
+        do_resize=resized, size=size if resized else None,
+        do_pad=padded, pad_size=size if padded else None,
+        do_normalize=True, image_mean=model.normal.mean, image_std=model.normal.std,
+    ).save(folder)  # fmt: skip
     arrays = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
     save_file(arrays, folder / checkpoint.WEIGHTS)
     save_clips(folder, caps)
+    save_tiles(folder, choose(model.family.network()))
     _save(folder / "training.json", figures)
 
 

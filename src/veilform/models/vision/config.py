@@ -204,7 +204,8 @@ def _inverted(before: int, block: Block, form: Form) -> list[Step]:
     return steps
 
 
-Family = ResNet | MobileNetV2 | Decoder | Encoder
+Classifier = ResNet | MobileNetV2
+Family = Classifier | Decoder | Encoder
 
 
 def read(folder: Path) -> Family:
@@ -218,6 +219,13 @@ def read(folder: Path) -> Family:
         family.network().wires()
     except (msgspec.ValidationError, ValueError) as error:
         raise ModelError(f"config.json is no convolution network's: {error}") from None
+    return family
+
+
+def classifier(family: Family) -> Classifier:
+    """The family, if it is one of classifiers; ModelError if not."""
+    if not isinstance(family, Classifier):
+        raise ModelError("this network is no classifier: its config.json is of a DC-VAE")
     return family
 
 

@@ -15,6 +15,7 @@ from veilform.errors import InputError
 from veilform.models.vision.preprocess import Pixels
 
 FORMATS = ("PNG", "JPEG", "PPM", "BMP", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pnm", ".bmp", ".webp")
 MOST_BYTES = 64 << 20
 MOST_PIXELS = 1 << 26
 NEEDS_PILLOW = "reading and resizing pictures needs Pillow: pip install 'veilform[images]'"
@@ -67,7 +68,9 @@ def as_mode(picture: Any, name: str, channels: int) -> Any:
         InputError: it has more bits or is damaged, or no picture has so many channels.
     """
     if channels not in _MODES:
-        raise InputError(f"the model takes {channels} channels, no picture: give arrays")
+        raise InputError(
+            f"pictures have 1 or 3 channels, but the model takes {channels}: give arrays"
+        )
     if picture.mode[0] in "IF":
         raise InputError(f"{name} has more than 8 bits a channel; save it with 8")
     try:

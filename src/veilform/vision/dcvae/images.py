@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veilform.errors import InputError
+from veilform.models.vision import pictures
+from veilform.models.vision.preprocess import BILINEAR
 from veilform.vision import fashion
 from veilform.vision.dcvae.config import Config
+from veilform.vision.fashion import FASHION
 
 Images = NDArray[np.uint8]
-FASHION = "fashion-mnist"
-KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-MOST_PIXELS = 1 << 26
 
 
 def check(images: Any, config: Config) -> Images:
@@ -55,7 +55,7 @@ def padded_fashion(split: Any) -> tuple[Images, NDArray[np.uint8]]:
 
 
 def load(source: str, config: Config, split: str = "train") -> Images:
-    """The images of a folder, resized to the model's size, or ``fashion-mnist``.
+    """The images of a folder, resized to the model's size, or ``fashion_mnist``.
 
     Raises:
         InputError: there is none, one cannot be read, or they do not suit the model.
@@ -71,32 +71,18 @@ def from_folder(folder: Path, size: int, channels: int) -> Images:
     Raises:
         InputError: Pillow is missing, the folder has no picture, or a picture is corrupt.
     """
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise InputError("reading pictures needs Pillow: pip install 'veilform[images]'") from None
-    if channels not in (1, 3):
-        raise InputError(f"pictures have 1 or 3 channels, but the model {channels}")
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in KINDS)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in pictures.SUFFIXES)
     if not paths:
-        raise InputError(f"{folder} has no picture ({', '.join(KINDS)})")
+        raise InputError(f"{folder} has no picture ({', '.join(pictures.SUFFIXES)})")
     out = np.empty((len(paths), size, size, channels), np.uint8)
     for i, path in enumerate(paths):
-        try:
-            with Image.open(path) as picture:
-                if picture.width * picture.height > MOST_PIXELS:
-                    raise InputError(f"{path} has more than {MOST_PIXELS} pixels")
-                side = min(picture.size)
-                left, top = (picture.width - side) // 2, (picture.height - side) // 2
-                cut = picture.convert("L" if channels == 1 else "RGB")
-                cut = cut.crop((left, top, left + side, top + side))
-                out[i] = np.asarray(cut.resize((size, size))).reshape(size, size, channels)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path} is no picture that can be read: {error}") from None
-        except Image.DecompressionBombError as error:
-            raise InputError(f"{path} is too large: {error}") from None
+        picture = pictures.read(path, str(path), channels)
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        square = picture.crop((left, top, left + side, top + side))
+        out[i] = pictures.resize(square, (size, size), BILINEAR)
     return out
 
 
