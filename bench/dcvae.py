@@ -29,7 +29,7 @@ from veilform.vision.dcvae.model import DCVAE
 RESULTS = Path(__file__).parent / "results" / "dcvae.json"
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 SEEDS = (0, 1, 2)
-VARIANTS = ("dcvae", "vae-gan", "dcvae-set", "vae")
+VARIANTS = ("dcvae", "vae", "vae-gan", "dcvae-set")
 QUEUES = (128, 1024)
 TRAIN, HELD_OUT = 20_000, 5_000
 SIZES = {

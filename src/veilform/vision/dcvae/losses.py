@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -73,8 +71,3 @@ class Queue(nn.Module):
         start = int(self.at) + len(keys) - len(kept)
         self.keys[(start + torch.arange(len(kept), device=kept.device)) % size] = kept
         self.at.fill_((start + len(kept)) % size)
-
-
-def chance(queue: int) -> float:
-    """InfoNCE of features that tell nothing: log(queue + 1)."""
-    return math.log(queue + 1)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from veilform.errors import ModelError
 from veilform.models import checkpoint
 from veilform.models.checkpoint import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, Checkpoint
 from veilform.models.vision import generative
@@ -121,13 +120,3 @@ def _read(folder: Path, network: nn.Module) -> dict[str, Tensor]:
 
 def _json(document: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
-
-
-def check_folder(folder: Path) -> None:
-    """Says early that a folder holds no model.
-
-    Raises:
-        ModelError: it holds none.
-    """
-    if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder} holds no DC-VAE: it has no {CONFIG}")
