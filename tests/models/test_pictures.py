@@ -154,6 +154,13 @@ def test_without_pillow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 # Arrays
 
 
+def test_an_image_goes_to_another_process_and_back() -> None:
+    one = encoder(GREY)
+    (image,) = one.encode([pixels(GREY)])
+    assert np.array_equal(one.unpacked(one.packed(image)), image)
+    assert one.pad([image, image]).shape.batch == 2
+
+
 def test_pixels_and_numbers() -> None:
     how = Preprocessing(do_normalize=True, image_mean=MEAN, image_std=STD)
     array = pixels(RGB)
