@@ -288,6 +288,17 @@ def test_other_tensors_are_as_they_were(made: dict[str, Tiny], tmp_path: Path) -
     assert not any("LayerNorm" in name for name in moved)
 
 
+def test_weights_of_zeros(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "float", calibrated=True)
+    tensors = load_file(folder / "model.safetensors")
+    for part in ("attention.self.query", "intermediate.dense"):
+        tensors[f"bert.encoder.layer.0.{part}.weight"][:] = 0
+    save_file(tensors, folder / "model.safetensors")
+    quantize(folder, tmp_path / "small", EVERY, list(TEXTS))
+    out = Tiny.load(tmp_path / "small").run(TEXTS[:1], 24)
+    assert (out.flag, out.error < CLOSE) == (0, True), f"off by {out.error}, flag {out.flag}"
+
+
 # --- Bad input -----------------------------------------------------------------------------------
 
 
