@@ -289,6 +289,7 @@ def main() -> None:
         figures.update(found)
         if options.json:
             command = " ".join(["python", "bench/small_weights.py", *sys.argv[1:]])
+            figures["commands"] = {**figures.get("commands", {}), **dict.fromkeys(found, command)}
             machine.save(options.json, command, figures)
 
     with tempfile.TemporaryDirectory() as temporary:
