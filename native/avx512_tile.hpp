@@ -6,7 +6,7 @@
 //   vpmullq and vpaddq 27, paired as here 29; vpmadd52luq 29, paired 39;
 //   16-bit weights by vpdpbusd in a ring of 64 bits 12, 48 bits 16; by vpdpwssd 15 and 22;
 //   doubles by FMA 8 and 12.
-// So small weights too are multiplied as 64-bit words, and only kept small.
+// So weights of 16 bits are multiplied as 64-bit words, and only kept small. For 8: small.hpp.
 #pragma once
 
 #include <immintrin.h>

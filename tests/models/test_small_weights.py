@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from tests.checkpoints import TEXTS, make_tiny
+from tests.checkpoints import TEXTS, make_tiny, to_int8
 from tests.models.secure import Tiny
 
 from veilform.drive.trace import trace
@@ -286,6 +286,28 @@ def test_other_tensors_are_as_they_were(made: dict[str, Tiny], tmp_path: Path) -
     assert moved
     assert all(name.startswith("bert.encoder.layer.0.") for name in moved)
     assert not any("LayerNorm" in name for name in moved)
+
+
+def test_a_matrix_that_was_stored_as_int8(tmp_path: Path) -> None:
+    """Its scale goes with it: what is written is float32."""
+    folder = make_tiny(tmp_path / "float", int8_embeddings=False)
+    name = "bert.encoder.layer.0.output.dense.weight"
+    save_file(to_int8(load_file(folder / "model.safetensors"), name), folder / "model.safetensors")
+    quantize(folder, tmp_path / "small", EVERY)
+    after = load_file(tmp_path / "small" / "model.safetensors")
+    assert after[name].dtype == np.float32
+    assert name + "_scale" not in after
+
+
+def test_weights_of_zeros(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "float", calibrated=True)
+    tensors = load_file(folder / "model.safetensors")
+    for part in ("attention.self.query", "intermediate.dense"):
+        tensors[f"bert.encoder.layer.0.{part}.weight"][:] = 0
+    save_file(tensors, folder / "model.safetensors")
+    quantize(folder, tmp_path / "small", EVERY, list(TEXTS))
+    out = Tiny.load(tmp_path / "small").run(TEXTS[:1], 24)
+    assert (out.flag, out.error < CLOSE) == (0, True), f"off by {out.error}, flag {out.flag}"
 
 
 # --- Bad input -----------------------------------------------------------------------------------

@@ -20,12 +20,12 @@ from veilform.models.bert.folding import folded, gain_before
 
 EXACT = 2.0**-6
 """How far from an integer a weight over its step may be."""
-FINEST = 20
-"""The finest scale that is looked for."""
+COARSEST, FINEST = 4, 20
+"""Scales that are looked for. Plans drop bits of what leaves a matrix, so it must have some."""
 
 
 def small_scales(config: BertConfig, tensors: Tensors, private: bool = False) -> dict[str, int]:
-    """The scale of each matrix declared small: the least at which all of it is whole.
+    """The scale of each matrix declared small: the least, from COARSEST, at which it is whole.
 
     Raises:
         ModelError: a matrix is not what the config declares; it says which.
@@ -50,7 +50,7 @@ def by_layer(scales: Mapping[str, int], index: int) -> dict[str, int]:
 
 
 def _scale(name: str, weight: Real, bits: int) -> int:
-    for scale in range(FINEST + 1):
+    for scale in range(COARSEST, FINEST + 1):
         raised = weight * 2.0**scale
         whole = np.rint(raised)
         if np.abs(raised - whole).max() <= EXACT:
