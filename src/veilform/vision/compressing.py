@@ -19,10 +19,12 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import TrainerCallback, set_seed
 
+from veilform.drive.trace import Trace
 from veilform.errors import InputError
 from veilform.models.vision.config import Family, MobileNetV2
 from veilform.models.vision.merging import merge, prunable, with_merged
-from veilform.models.vision.plain import PlainNetwork, calibrate
+from veilform.models.vision.network import Network
+from veilform.models.vision.plain import PlainNetwork, Tensors, calibrate
 from veilform.vision import data, folder
 from veilform.vision.card import card
 from veilform.vision.data import Pictures, Split
@@ -57,6 +59,17 @@ class Recipe:
     batch_size: int = 64
     seed: int = 1
 
+    @property
+    def search(self) -> Stage:
+        """The search as a stage."""
+        return Stage("search", self.search_epochs, self.search_lr, self.batch_size, self.seed)
+
+    @property
+    def tuning(self) -> Stage:
+        """The fine-tuning as a stage."""
+        size, seed = self.batch_size, self.seed
+        return Stage("fine-tune", self.epochs, self.lr, size, seed, self.distilled)
+
 
 def small_mobilenet(shape: tuple[int, int, int], classes: int) -> MobileNetV2:
     """A MobileNetV2 of eight blocks, for pictures of some 32 pixels and a CPU to train on."""
@@ -81,8 +94,7 @@ def train(
     tell("measuring")
     tensors = module.arrays()
     caps = _caps(PlainNetwork(network, tensors), pictures.train.first(CALIBRATED), normal)
-    clipped = ImageNetwork(network, caps)
-    clipped.load_arrays(tensors)
+    clipped = _module(network, tensors, caps)
     figures = {"test": _score(clipped, pictures.test, normal), "stages": {"base": ran}}
     folder.write(out, Model(family, tensors, normal), pictures, caps, figures)
     return figures
@@ -103,57 +115,52 @@ def compress(
         ModelError: the network has no inverted residual blocks, or merged ones already.
     """
     check_keep(keep)
-    family, normal = prunable(model.family), model.normal
-    stages = out / "stages"
+    family, normal, stages = prunable(model.family), model.normal, out / "stages"
     about = {"keep": keep, "recipe": recipe, "data": _digest(pictures.train)}
     _begin(out, {**about, "network": family, "tensors": _digest(model.tensors.values())})
-    teacher = ImageNetwork(family.network())
-    teacher.load_arrays(model.tensors)
-    split, dev = pictures.train, _batches(pictures.dev, normal)
+    teacher = _module(family.network(), model.tensors)
     tell("asking the teacher")
-    targets = _targets(teacher, split, normal, stages / "teacher.safetensors")
-    kept, ran, tensors = set(inner_activations(family)), dict[str, Any](), model.tensors
+    targets = _targets(teacher, pictures.train, normal, stages / "teacher.safetensors")
+    train, dev = (_batches(split, normal) for split in (pictures.train, pictures.dev))
+    ran: dict[str, Any] = {}
+    kept, tensors = set(inner_activations(family)), model.tensors
     if keep < 1:
         search = Search(family, tensors, normal.largest, keep, recipe.penalty, recipe.slope_lr)
-        stage = Stage(
-            "search", recipe.search_epochs, recipe.search_lr, recipe.batch_size, recipe.seed
-        )
-        ran["search"] = run_stage(
-            stage, search, _batches(split, normal), dev, stages / "search", callbacks
-        )
+        found = run_stage(recipe.search, search, train, dev, stages / "search", callbacks)
+        ran["search"] = found | search.result
         kept, tensors = search.kept(), search.arrays()
-        ran["search"] |= search.result
     small = with_merged(family, set(inner_activations(family)) - kept)
-    student = ImageNetwork(small.unmerged())
-    student.load_arrays(tensors)
-    stage = Stage(
-        "fine-tune", recipe.epochs, recipe.lr, recipe.batch_size, recipe.seed, recipe.distilled
-    )
+    student = _module(small.unmerged(), tensors)
+    train = _batches(pictures.train, normal, targets)
     ran["fine-tune"] = run_stage(
-        stage, student, _batches(split, normal, targets), dev, stages / "fine-tune", callbacks
+        recipe.tuning, student, train, dev, stages / "fine-tune", callbacks
     )
-    tell("merging")
-    trained = student.arrays()
-    merged = ImageNetwork(small.network())
-    merged.load_arrays(merge(small, trained))
-    some = _batches(pictures.dev, normal)
+    tell("merging and measuring")
+    merged = _module(small.network(), merge(small, student.arrays()))
+    changed = np.abs(logits_of(student, dev) - logits_of(merged, dev)).max()
     figures = {
         "keep": keep,
         "kept_blocks": sorted(kept),
         "merged_blocks": list(small.merged),
         "test": _score(merged, pictures.test, normal),
         "teacher_test": _score(teacher, pictures.test, normal),
-        "cost": _cost(foreseen(small, trained, normal.largest)),
+        "cost": _cost(foreseen(small, student.arrays(), normal.largest)),
         "teacher_cost": _cost(foreseen(family, model.tensors, normal.largest)),
-        "merging_changes_logits_by": float(
-            np.abs(logits_of(student, some) - logits_of(merged, some)).max()
-        ),
+        "merging_changes_logits_by": float(changed),
         "recipe": asdict(recipe),
         "stages": ran,
     }
     folder.write(out, Model(small, merged.arrays(), normal), pictures, {}, figures)
     (out / "README.md").write_text(card(out.name, figures), encoding="utf-8")
     return figures
+
+
+def _module(
+    network: Network, tensors: Tensors, caps: dict[str, float] | None = None
+) -> ImageNetwork:
+    module = ImageNetwork(network, caps)
+    module.load_arrays(tensors)
+    return module
 
 
 def _begin(out: Path, job: dict[str, Any]) -> None:
@@ -219,7 +226,7 @@ def _score(module: ImageNetwork, split: Split, normal: Normal) -> dict[str, Any]
     return {"accuracy": round(right, 5), "loss": round(loss, 5), "pictures": len(split.labels)}
 
 
-def _cost(trace: Any) -> dict[str, int]:
+def _cost(trace: Trace) -> dict[str, int]:
     total = trace.total
     return {
         "messages": trace.messages,
