@@ -28,9 +28,10 @@ import numpy as np
 
 from veilform.bench import machine
 from veilform.correlation.store import StockStore
-from veilform.models.bert.sides import Shape
+from veilform.models.sides import Shape
+from veilform.models.vision.images import ImageBatch
 from veilform.models.vision.plain import PlainNetwork
-from veilform.models.vision.sides import ClientSide, ImageBatch, ServerSide, publish
+from veilform.models.vision.sides import ClientSide, ServerSide, publish
 from veilform.plan.convolution import choose, dealer_free
 from veilform.roles import CLIENT, DEALER, SERVER
 from veilform.serve.client import Client
