@@ -72,11 +72,14 @@ class ConvolutionCost(NamedTuple):
         """At client and dealer together."""
         return 2 * self._seconds(rates, self.offline_weights)
 
+    def view_seconds(self, rates: Rates) -> float:
+        """Of patches and tiles alone, for one party."""
+        return self.patched / rates.patched + self.transformed / rates.transformed
+
     def _seconds(self, rates: Rates, weights: int) -> float:
         return (
             self.multiply_adds / rates.multiply_adds
-            + self.patched / rates.patched
-            + self.transformed / rates.transformed
+            + self.view_seconds(rates)
             + weights / rates.weights
         )
 

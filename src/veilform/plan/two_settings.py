@@ -67,11 +67,11 @@ def viewed_seconds(side: ServerSide, batch: int, rates: Rates = RATES) -> float:
     if not isinstance(side, Side):
         return 0.0
     dealt = (
-        cost.transformed
+        cost.view_seconds(rates)
         for branch, _, cost in _dealt(side.network, side.scales, batch)
         if branch.conv is not None and not branch.conv.depthwise
     )
-    return sum(dealt) / rates.transformed
+    return sum(dealt)
 
 
 def _both(network: Network, scales: VisionScales, free: DealerFree) -> Iterator[Both]:

@@ -33,11 +33,9 @@ def test_what_is_planned_is_the_trace(side: ServerSide) -> None:
 
 def test_views_take_their_time(side: ServerSide) -> None:
     """Patches of nine pixels are written for each 3 x 3 convolution: three, of 16 x 16 images."""
-    words = sum(
-        with_dealer(conv, 16, 16).transformed for _, conv, _ in FAMILY.network().convolutions()
-    )
+    words = sum(with_dealer(conv, 16, 16).patched for _, conv, _ in FAMILY.network().convolutions())
     assert words == 16 * 16 * 9 * (3 + 8 + 8)
-    assert viewed_seconds(side, 2) == pytest.approx(2 * words / RATES.transformed)
+    assert viewed_seconds(side, 2) == pytest.approx(2 * words / RATES.patched)
 
 
 def test_both_settings_name_each_convolution(side: ServerSide) -> None:
