@@ -6,7 +6,8 @@ import pytest
 
 from veilform.models.sides import ServerSide
 from veilform.models.vision.config import ResNet
-from veilform.plan.convolution import RATES, with_dealer
+from veilform.nn.convolution import Convolution
+from veilform.plan.convolution import RATES, choose, with_dealer
 from veilform.plan.cost import Report
 from veilform.plan.private.estimate import estimate
 from veilform.plan.private.machine import Machine
@@ -32,10 +33,17 @@ def test_what_is_planned_is_the_trace(side: ServerSide) -> None:
 
 
 def test_views_take_their_time(side: ServerSide) -> None:
-    """Patches of nine pixels are written for each 3 x 3 convolution: three, of 16 x 16 images."""
-    words = sum(with_dealer(conv, 16, 16).patched for _, conv, _ in FAMILY.network().convolutions())
-    assert words == 16 * 16 * 9 * (3 + 8 + 8)
-    assert viewed_seconds(side, 2) == pytest.approx(2 * words / RATES.patched)
+    """Patches or tiles are written for each 3 x 3 convolution: three, of 16 x 16 images."""
+    network = FAMILY.network()
+    tiles, direct = choose(network), with_dealer(Convolution(3, 8), 16, 16)
+    costs = [
+        with_dealer(conv, 16, 16, tiles.get(branch.name, 0))
+        for branch, conv, _ in network.convolutions()
+    ]
+    assert len(costs) == 3
+    assert direct.patched == 16 * 16 * 9 * 3
+    wanted = 2 * sum(cost.view_seconds(RATES) for cost in costs)
+    assert viewed_seconds(side, 2) == pytest.approx(wanted)
 
 
 def test_both_settings_name_each_convolution(side: ServerSide) -> None:
