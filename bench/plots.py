@@ -207,6 +207,29 @@ def precision(results: Figures) -> Any:
     return figure
 
 
+def small_weights(results: Figures) -> Any:
+    """The server's online milliseconds in linear layers, by part, of each kind of weights."""
+    rows = [row for row in results["linear_layers"] if row["threads"] == 1]
+    rows.sort(key=lambda row: row["tokens"])
+    names = [f"{row['tokens']} tokens, {row['weights']}" for row in rows]
+    figure, axes = pyplot.subplots(figsize=(6.4, 0.3 * len(rows) + 1.1), layout="constrained")
+    left = [0.0] * len(rows)
+    for part in rows[0]["by_part"]:
+        widths = [row["by_part"][part] for row in rows]
+        axes.barh(names, widths, left=left, label=part)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    for at, row in enumerate(rows):
+        faster = row["times_faster"]
+        text = f"{row['milliseconds']:.1f} ms" + (f", {faster:.2f} times" if faster != 1 else "")
+        axes.annotate(text, (left[at], at), xytext=(4, 0), textcoords="offset points", va="center")
+    axes.set_xlim(0, 1.3 * max(left))
+    axes.invert_yaxis()
+    axes.set_xlabel("online milliseconds in linear layers, one thread")
+    axes.legend(frameon=False, loc="upper right")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 DRAWN: dict[str, tuple[str, Callable[[Figures], Any]]] = {
     "growth": ("growth", growth),
     "peers": ("peers", peers),
@@ -217,6 +240,7 @@ DRAWN: dict[str, tuple[str, Callable[[Figures], Any]]] = {
     "curves_rotten_tomatoes": ("grid_rotten_tomatoes", curves),
     "curves_imdb": ("grid_imdb", curves),
     "precision": ("precision", precision),
+    "small_weights": ("small_weights", small_weights),
 }
 
 
