@@ -47,7 +47,8 @@ void run_winograd(int path, std::size_t threads, const Convolution& c) {
     const std::size_t end = std::min(first + blocks.step, blocks.rows);
     const std::size_t tiles = (end - first) * c.from.across;
     const std::size_t in = tiles * c.from.channels, out = tiles * c.to.channels;
-    u64* const before = scratch(products * (in + out) + kernel.scratch_words);
+    const std::size_t held = ceil_div(products * (in + out), 8) * 8;  // whole cache lines
+    u64* const before = scratch(held + kernel.scratch_words);
     u64* const after = before + products * in;
     Tiling from = c.from, to = c.to;
     from.tiles_out = before, to.tiles = after;
@@ -61,7 +62,7 @@ void run_winograd(int path, std::size_t threads, const Convolution& c) {
         g.c = after + i * out + row * c.to.channels, g.ldb = g.ldc = g.cols = c.to.channels;
         g.rows = std::min(kernel.max_rows, tiles - row);
         g.mask = c.from.mask;
-        gemm(g, after + products * out);
+        gemm(g, before + held);
       }
     kernel.tile_outputs(to, first, end);
   });
