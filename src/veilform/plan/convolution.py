@@ -107,7 +107,7 @@ def with_dealer(
         patched, products = 0, how.size**2
         transformed = products * down * across * (conv.inputs + conv.outputs)
         weights *= products
-        each = 3 if how.odd == 1 else 8
+        each = 2 if how.odd == 1 else 8
     else:
         patched, transformed, each = 0, 0, 2
         if conv.size > 1:
