@@ -14,7 +14,7 @@ from tests.protocol.harness import checked
 
 from veilform.drive.trace import trace
 from veilform.errors import ModelError
-from veilform.models.bert import scaling
+from veilform.models.bert import scaling, widths
 from veilform.models.bert.bounds import LayerBounds
 from veilform.models.bert.calibration import LayerCalibration, Range, RowRange
 from veilform.models.bert.config import BertConfig
@@ -46,6 +46,14 @@ def end(table: Table, window: Window, cells: int) -> float:
     """So many cells beyond the range's end: what an input may be while no flag is raised."""
     start = window.highest if cells > 0 else window.lowest
     return ((start >> table.low) + cells) * 2.0**table.low
+
+
+def test_bits_of_a_bound_are_exact() -> None:
+    for power in range(-60, 61):
+        bound = 2.0**power
+        assert widths.bits_of(bound) == power
+        assert widths.bits_of(math.nextafter(bound, math.inf)) == power + 1
+        assert widths.bits_of(math.nextafter(bound, 0)) == power
 
 
 @checked(400)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from veilform.commands import console
+from veilform.commands import console, pytorch
 from veilform.commands.console import Json
 from veilform.errors import InputError
-
-if TYPE_CHECKING:
-    from veilform.distill.progress import Bar
-
-NEEDS_TORCH = "training image models needs PyTorch and Transformers: pip install 'veilform[train]'"
 
 Data = Annotated[
     str,
@@ -64,7 +59,7 @@ def train_images(
     if family is not None and family.classes != len(pictures.classes):
         raise InputError(f"{data} has {len(pictures.classes)} classes, but the network of {config} "
                          f"has {family.classes}")  # fmt: skip
-    bar = _ready(threads)
+    bar = pytorch.ready("training image models", threads)
     from veilform.vision import compressing
     from veilform.vision.training import Stage
 
@@ -126,7 +121,7 @@ def compress(
     if family.classes != len(pictures.classes):
         raise InputError(f"{data} has {len(pictures.classes)} classes, but {model} has "
                          f"{family.classes}")  # fmt: skip
-    bar = _ready(threads)
+    bar = pytorch.ready("training image models", threads)
     from veilform.vision import compressing
 
     recipe = compressing.Recipe(
@@ -140,26 +135,6 @@ def compress(
         return
     console.out.print(_table(figures))
     console.out.print(f"Wrote {out}.", highlight=False, markup=False)
-
-
-def _ready(threads: int) -> Bar:
-    """PyTorch with so many threads, and a bar for its progress.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        import torch
-        import transformers
-    except ModuleNotFoundError:
-        raise InputError(NEEDS_TORCH) from None
-    from veilform.distill.progress import Bar
-
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    if threads:
-        torch.set_num_threads(threads)
-    return Bar(console.err)
 
 
 def _table(figures: dict[str, Any]) -> Table:

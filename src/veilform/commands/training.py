@@ -8,12 +8,10 @@ from typing import Annotated
 
 import typer
 
-from veilform.commands import console
+from veilform.commands import console, pytorch
 from veilform.commands.console import Json
 from veilform.commands.evaluating import show_scores
 from veilform.errors import InputError
-
-NEEDS_TORCH = "distillation needs PyTorch and Transformers: pip install 'veilform[train]'"
 
 
 class Method(str, Enum):
@@ -132,22 +130,13 @@ def distill(
         raise InputError("give --train and --dev, or --task")
     else:
         splits = tabular.read_splits(train, dev, test, regression)
-    try:
-        import torch
-        import transformers
-    except ModuleNotFoundError:
-        raise InputError(NEEDS_TORCH) from None
+    bar = pytorch.ready("distillation", threads)
     from veilform.distill.methods import Recipe, paper_recipe
-    from veilform.distill.progress import Bar
     from veilform.distill.ranks.connect import connect
     from veilform.distill.run import Job, is_first_process
     from veilform.distill.run import distil as run
     from veilform.distill.stages import Settings
 
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    if threads:
-        torch.set_num_threads(threads)
     if layout is not None:
         connect(layout)
     given = {
@@ -166,7 +155,7 @@ def distill(
         settings=Settings(batch_size, seed, bf16, extra={"report_to": report_to}, layout=layout),
     )  # fmt: skip
     with console.step("reading", as_json) as tell:
-        figures = run(job, splits, (Bar(console.err),), tell)
+        figures = run(job, splits, (bar,), tell)
     if not is_first_process():
         return
     if as_json:

@@ -15,26 +15,33 @@ import msgspec
 import numpy as np
 
 from veilform.approx import registry
-from veilform.approx.entry import LEAST_BOUND, Activation, Attention, Reach
+from veilform.approx.entry import Activation, Attention
 from veilform.errors import ModelError
 from veilform.models.bert import names
-from veilform.models.bert.bounds import SLACK, Affine, Gain, LayerBounds, Tensors, layer_bounds
+from veilform.models.bert.bounds import SLACK, Gain, LayerBounds, Tensors, layer_bounds
 from veilform.models.bert.calibration import Calibration, LayerCalibration, Range
 from veilform.models.bert.closer import closer
 from veilform.models.bert.config import BertConfig
+from veilform.models.bert.head_scaling import plan_head, plan_pooler
 from veilform.models.bert.small import by_layer, small_scales
+from veilform.models.bert.widths import (
+    SIGN,
+    bits_of,
+    bound_of,
+    fewer_limbs,
+    shift_to,
+    small_or_free,
+    widened,
+    window_of,
+)
 from veilform.nn.scales import (
-    CLASSIFIER,
     HIDDEN,
-    LOGIT,
-    POOL,
     SCORE,
     WEIGHT,
     WORDS,
     AttentionScales,
     DivisionScales,
     FeedForwardScales,
-    HeadScales,
     LayerScales,
     NormScales,
     Scales,
@@ -42,19 +49,14 @@ from veilform.nn.scales import (
     reciprocal_table,
     rsqrt_table,
 )
-from veilform.protocol.tables import Table
 from veilform.ring import WORD
 
-MARGIN = 2.0
-"""A range is widened by this factor either way: texts beyond the calibration's are served too."""
 FINE = 11
 """Significant bits that the coarsest of a context, or of its denominator's reciprocal, keeps."""
 CENTRED, ROOT = 11, 10
 """Bits of a centred row's smallest standard deviation, and of the smallest reciprocal root."""
-WEIGHT_BITS = (10, 14)
-"""Fewest and most fraction bits of the weights whose scale is free."""
-QUERY_BITS, ACTIVE_BITS, VALUE_BITS, POOL_BITS = 8, 8, 8, 10
-"""Fewest fraction bits of queries and keys, activations, values, pooling weights."""
+QUERY_BITS, ACTIVE_BITS, VALUE_BITS = 8, 8, 8
+"""Fewest fraction bits of queries and keys, activations, values."""
 SMALL_HIDDEN = 9
 """Scale of the rows of a layer with small weights, whose rounding is coarser by far."""
 GAIN_BITS = 10
@@ -62,8 +64,6 @@ GAIN_BITS = 10
 PASSED = 17 / 16
 """So many times the end of its range may a denominator be, and no flag tell."""
 _NONE: Mapping[str, int] = {}
-SIGN = 2
-"""Bits of a ring beyond a wire's bound: for its sign, and for lifting it."""
 
 
 def plan_scales(
@@ -147,10 +147,10 @@ def _plan(
         except ModelError as error:
             raise ModelError(f"layer {i}: {error}") from None
         room = layers[-1].feedforward_norm.output
-    head = _head(config, tensors, last_gain, room)
+    head = plan_head(config, tensors, last_gain, room)
     pooler = None
     if config.pooling == "cls":
-        pooler = _pooler(config, tensors, last_gain, room, head)
+        pooler = plan_pooler(config, tensors, last_gain, room, head)
     # What leaves a layer norm needs no more bits than what follows.
     needed = [max(layer.attention.qkv, layer.attention.projected) for layer in layers]
     needed.append(pooler.inner + WEIGHT if pooler else head.ring)
@@ -221,11 +221,11 @@ def _attention(
     small: Mapping[str, int],
 ) -> AttentionScales:
     hidden, entry = _hidden(small), small.get("qkv", WEIGHT)
-    bound = _bound(bounds.scores)
+    bound = bound_of(bounds.scores)
     score = bound + SCORE + SIGN + attention.room
     query = min(hidden, room - (score - SCORE + hidden + entry))
     if "qkv" in small:
-        query = _fewer_limbs(score - SCORE + hidden + entry, query, QUERY_BITS)
+        query = fewer_limbs(score - SCORE + hidden + entry, query, QUERY_BITS)
     if query < QUERY_BITS:
         raise ModelError(
             f"attention scores may reach {bounds.scores:.3g}, which leaves queries and keys "
@@ -239,21 +239,21 @@ def _attention(
     mean = _mean(attention, measured)
     if mean is None:
         # Weights add up to 1, give or take their errors.
-        window, largest_sum = None, numerator + 1 + _bits(bounds.values)
+        window, largest_sum = None, numerator + 1 + bits_of(bounds.values)
     else:
         # Rounding the mask moves the sum of its elements by at most 1 / 16.
         unit = 2.0 ** (numerator + mask_bits)
         most = attention.largest(bounds.scores) + attention.epsilon
-        window = _window(
+        window = window_of(
             mean.low * (15 / 16) * unit, mean.high * (17 / 16) * unit, most * (17 / 16) * unit
         )
         # The weighted sum of values is at most the denominator times the largest value. A
         # denominator is seen to be out of range two cells beyond at the latest.
-        largest_sum = _bits(window.highest * PASSED) + _bits(bounds.values)
+        largest_sum = bits_of(window.highest * PASSED) + bits_of(bounds.values)
     value = min(hidden, WORD - shift - SIGN - largest_sum)
-    weighted = max(_bits(window.bound) if window else 0, largest_sum + value) + SIGN
+    weighted = max(bits_of(window.bound) if window else 0, largest_sum + value) + SIGN
     weighted = max(weighted, attention.mask)
-    value_shift, value_ring = hidden + entry - value, _bits(bounds.values) + value + SIGN
+    value_shift, value_ring = hidden + entry - value, bits_of(bounds.values) + value + SIGN
     qkv = max(score + score_shift + query_shift, value_ring + value_shift)
     if value < VALUE_BITS or weighted + shift > WORD or qkv > room:
         raise ModelError(
@@ -266,11 +266,11 @@ def _attention(
             attention, mean, window, mask_bits, weighted, value, largest_sum + value
         )
     output = min(hidden, whole - 1)
-    row = _bits(config.hidden_size * bounds.attention_centred)
+    row = bits_of(config.hidden_size * bounds.attention_centred)
     drops = whole - output if division else 0
     space = min(WORD - drops, room) - SIGN - row - output
     gain = GAIN_BITS + hidden - output
-    weight = _small_or_free(small.get("projection"), gain, bounds.attention_row, space)
+    weight = small_or_free(small.get("projection"), gain, bounds.attention_row, space)
     return AttentionScales(
         length=length,
         qkv=qkv,
@@ -298,7 +298,7 @@ def _mean(attention: Attention, measured: Range) -> Range | None:
         return None
     if attention.lowest is not None:
         return Range(attention.lowest, attention.largest(0.0))
-    low, high = _widened(measured)
+    low, high = widened(measured)
     return Range(low + attention.epsilon, high + attention.epsilon)
 
 
@@ -334,7 +334,7 @@ def _division(
         numerator=attention.scale,
         context_shift=context_shift,
         context=context - context_shift + SIGN,
-        reciprocal_shift=_shift(table, reciprocal_scale),
+        reciprocal_shift=shift_to(table, reciprocal_scale),
         reciprocal=math.ceil(reciprocal_scale - low_end) + 1 + SIGN,
     )
     return scales, context_scale + reciprocal_scale
@@ -348,9 +348,9 @@ def _feedforward(
     small: Mapping[str, int],
 ) -> FeedForwardScales:
     hidden, entry = _hidden(small), small.get("inner", WEIGHT)
-    bound = _bound(bounds.inner)
+    bound = bound_of(bounds.inner)
     inner = bound + hidden + SIGN + activation.room
-    row = _bits(config.hidden_size * bounds.feedforward_centred)
+    row = bits_of(config.hidden_size * bounds.feedforward_centred)
     halvings = activation.fold.halvings
     # Active elements at their scale times weights / 2^halvings at scale outer + halvings.
     budget = room - SIGN - row - halvings
@@ -358,10 +358,10 @@ def _feedforward(
     raw = activation.degree * hidden + activation.fine
     space = min(budget - ACTIVE_BITS - 2, WORD - raw - halvings - row - SIGN)
     gain = GAIN_BITS - halvings
-    outer = _small_or_free(small.get("outer"), gain, bounds.feedforward_row, space)
+    outer = small_or_free(small.get("outer"), gain, bounds.feedforward_row, space)
     active = min(hidden, budget - outer)
     if "outer" in small:
-        active = _fewer_limbs(halvings + outer + row + SIGN, active, ACTIVE_BITS)
+        active = fewer_limbs(halvings + outer + row + SIGN, active, ACTIVE_BITS)
     output = active + halvings + outer + row + SIGN
     if inner + entry > room or inner - activation.room > output + raw - active:
         raise ModelError("the inner feed-forward is too large; distil with a smaller range")
@@ -382,14 +382,14 @@ def _norm(
         With ``output`` the most bits that a result can have, and no scale of the input yet.
     """
     d = config.hidden_size
-    lowest, highest = _widened(variance)
+    lowest, highest = widened(variance)
     # One unit of the centred row is 2^-CENTRED of the smallest standard deviation.
     unit = CENTRED - math.log2(math.sqrt(max(lowest, 1e-9)))
     centre_shift = math.floor(math.log2(d) - unit)
     factor = d * 2.0**-centre_shift
     epsilon = config.layer_norm_eps
     squares = d * factor**2
-    window = _window(
+    window = window_of(
         (lowest + epsilon) * squares,
         (highest + epsilon) * squares,
         (row**2 + d * epsilon) * factor**2,
@@ -402,10 +402,10 @@ def _norm(
         input=0,
         ring=0,
         centre_shift=centre_shift,
-        centred=_bits(d * element) - centre_shift + SIGN,
+        centred=bits_of(d * element) - centre_shift + SIGN,
         epsilon=round(epsilon * squares),
         sum_of_squares=window,
-        root_shift=_shift(table, root_scale),
+        root_shift=shift_to(table, root_scale),
         root=math.ceil(largest_root) + 1 + SIGN,
         output_shift=root_scale - hidden,
         output=WORD - (root_scale - hidden),
@@ -420,7 +420,7 @@ def _at(norm: NormScales, config: BertConfig, element: float, scale: int) -> Nor
             "a layer norm's input varies too little for its scale; calibrate on texts like those "
             "to be served"
         )
-    ring = _bits(config.hidden_size * element) + scale + SIGN
+    ring = bits_of(config.hidden_size * element) + scale + SIGN
     if ring > WORD:
         raise ModelError(
             f"a layer norm's input may reach {element:.3g}, too large for any ring; distil with a "
@@ -429,134 +429,7 @@ def _at(norm: NormScales, config: BertConfig, element: float, scale: int) -> Nor
     return msgspec.structs.replace(norm, input=scale, ring=ring, centre_shift=shift)
 
 
-def _head(config: BertConfig, tensors: Tensors, before: Gain, room: int) -> HeadScales:
-    """The logits before truncation."""
-    largest = SLACK * _largest_logit(config, tensors, before)
-    logit = _bits(largest) + LOGIT + SIGN
-    drops = HIDDEN + CLASSIFIER - LOGIT
-    pool = 0 if config.pooling == "cls" else min(POOL, room - logit - drops)
-    if pool < 0 or (config.pooling == "mean" and pool < POOL_BITS):
-        raise ModelError(
-            f"a logit may reach {largest:.3g}, too large for its ring; distil with weight decay"
-        )
-    return HeadScales(pool, logit + drops + pool, drops + pool)
-
-
-def _pooler(
-    config: BertConfig, tensors: Tensors, before: Gain, room: int, head: HeadScales
-) -> FeedForwardScales:
-    """A [CLS] pooling's dense layer and activation, up to the classifier."""
-    activation = registry.activation(config.head_act)
-    element = SLACK * _pooler_reach(config, tensors, before).element
-    bound = _bound(element)
-    inner = bound + HIDDEN + SIGN + activation.room
-    output = max(head.ring, inner)
-    dropped = (activation.degree - 1) * HIDDEN + activation.fine
-    if inner + WEIGHT > room or output + dropped > WORD:
-        raise ModelError(
-            f"the head's dense layer may reach {element:.3g}, too large for any ring; distil with "
-            "weight decay"
-        )
-    return FeedForwardScales(bound, inner, HIDDEN, CLASSIFIER, output)
-
-
-def _pooler_reach(config: BertConfig, tensors: Tensors, before: Gain) -> Reach:
-    root = math.sqrt(config.hidden_size)
-    dense = Affine.read(tensors, names.POOLER).after(before)
-    return Reach(dense.element(root), dense.length(root))
-
-
-def _largest_logit(config: BertConfig, tensors: Tensors, before: Gain) -> float:
-    """Bound on an element of the output. A mean row is no longer than those it comes from."""
-    root = math.sqrt(config.hidden_size)
-    if not config.classifies:
-        return float((np.abs(before.gain) * root + np.abs(before.bias)).max())
-    classifier = Affine.read(tensors, names.CLASSIFIER)
-    if config.pooling == "mean":
-        return classifier.after(before).element(root)
-    pooled = registry.activation(config.head_act).reach(_pooler_reach(config, tensors, before))
-    return classifier.element(min(pooled.length, pooled.element * root))
-
-
 def _embedding_row(tensors: Tensors) -> float:
     """Bound on the length of word + position + type."""
     tables = (names.WORDS, names.POSITIONS, names.TYPES)
     return SLACK * float(sum(np.linalg.norm(tensors[name], axis=1).max() for name in tables))
-
-
-def _small_or_free(small: int | None, gain: int, row: float, room: int) -> int:
-    """The scale of weights beside a residual's gain.
-
-    Args:
-        small: of small integers, whose scale is given; more bits are zeros, and exact.
-        gain: that the gain needs.
-    """
-    if small is None:
-        return _weight_scale(row, room)
-    scale = max(small, gain)
-    if scale > room:
-        raise ModelError(
-            f"a layer norm's input may reach {row:.3g}, which leaves its weights {room} fraction "
-            f"bits; its small weights need {scale}. Quantize it with `--layer PATTERN=float` there"
-        )
-    return scale
-
-
-def _weight_scale(row: float, room: int) -> int:
-    """The finest scale of weights for which there is room."""
-    scale = min(WEIGHT_BITS[1], room)
-    if scale < WEIGHT_BITS[0]:
-        raise ModelError(
-            f"a layer norm's input may reach {row:.3g}, which leaves its weights {scale} fraction "
-            f"bits; at least {WEIGHT_BITS[0]} are needed. Distil with a smaller range"
-        )
-    return scale
-
-
-def _fewer_limbs(around: int, bits: int, least: int) -> int:
-    """Fraction bits of a wire whose ring has ``around`` bits more, for a product of small weights.
-
-    It takes a product of bytes for each 8 bits of the ring: one bit less where that spares one.
-    """
-    spares = (around + bits) % 8 == 1
-    return bits - 1 if spares and bits > least else bits
-
-
-def _shift(table: Table, scale: int) -> int:
-    """Bits to drop from a table's output to reach ``scale``."""
-    shift = table.scale - scale
-    if shift < 1:
-        raise ModelError("a look-up's range is too wide for its scale; distil with a smaller range")
-    return shift
-
-
-def _window(lowest: float, highest: float, bound: float) -> Window:
-    """A calibrated range with its margins, cut where the weights let no value go."""
-    limit = 1 << _bits(bound)
-    window = Window(max(1, math.floor(lowest)), min(math.ceil(highest), limit), limit)
-    if window.lowest >= window.highest:
-        raise ModelError("a calibrated range is beyond what the weights allow; calibrate again")
-    return window
-
-
-def _widened(measured: Range) -> tuple[float, float]:
-    """A range with its margins, rounded outwards to five significant bits.
-
-    The scale table is public: it need not tell an extreme value of the owner's texts exactly.
-    """
-    low, low_exponent = math.frexp(measured.low / MARGIN)
-    high, high_exponent = math.frexp(measured.high * MARGIN)
-    return (
-        math.ldexp(math.floor(low * 32), low_exponent - 5),
-        math.ldexp(math.ceil(high * 32), high_exponent - 5),
-    )
-
-
-def _bits(bound: float) -> int:
-    """x for the next power of two, 2^x: a bound need not tell the weights' norms."""
-    return math.ceil(math.log2(bound))
-
-
-def _bound(largest: float) -> int:
-    """The same for a function's input, whose ring has room for every window."""
-    return max(_bits(largest), LEAST_BOUND)
