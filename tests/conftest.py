@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tests.checkpoints import make_tiny
 
 from veilform.cli import app
@@ -17,6 +18,10 @@ from veilform.roles import Role
 from veilform.transport import Identity, create_deployment
 
 Run = Callable[..., tuple[int, str, str]]
+
+# No test is timed: a machine may be busy.
+settings.register_profile("untimed", parent=settings(), deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture
