@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables.compress import compress
 
 from veilform.bench import machine
 from veilform.correlation.store import StockStore
@@ -238,28 +239,6 @@ def normalised(pixels: np.ndarray, normal: Normal) -> np.ndarray:
     return (pixels / 255 - np.array(normal.mean)) / np.array(normal.std)
 
 
-def table(kept: Figures) -> str:
-    """The cells as docs/compression.md has them."""
-    lines = [
-        "| keep | blocks merged | accuracy, % | online, s | faster | online, MB | messages "
-        "| offline, MB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    cells = kept.load()["cells"]
-    whole = cells.get(WHOLE, {}).get("private", {}).get("online_seconds")
-    for name, cell in cells.items():
-        trained, private = cell["training"], cell.get("private")
-        line = f"| {name} | {', '.join(map(str, trained['merged_blocks'])) or 'none'} "
-        line += f"| {100 * trained['test']['accuracy']:.2f} | "
-        if private:
-            moved = private["bytes_client_to_server"] + private["bytes_server_to_client"]
-            faster = f"{whole / private['online_seconds']:.2f}" if whole else ""
-            line += f"{private['online_seconds']:.4f} | {faster} | {moved / 1e6:.2f} | "
-            line += f"{private['messages']} | {private['offline_bytes'] / 1e6:.0f} |"
-        lines.append(line)
-    return "\n".join(lines)
-
-
 def plot(kept: Figures) -> None:
     """Accuracy against private time, one point for each share."""
     from veilform import plotting
@@ -299,7 +278,7 @@ def main() -> None:
     kept = Figures(options.results)
     if options.what == "plot":
         plot(kept)
-        print(table(kept))
+        print(compress(kept.load()))
     elif options.out is None:
         parser.error("--out is missing")
     elif options.what == "train":

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tables.common import Figures
+from tables.compress import compress
 from tables.planning import planner
 from tables.precision import precision, precision_once
 from tables.quality import breakdown, functions, grid, longer, private, speed
@@ -22,7 +23,7 @@ from tables.service import faults, service
 from tables.speed import growing, growth, instructions, links, models, peers
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("benchmarks", "approximations", "results", "planning", "quantization")
+NAMES = ("benchmarks", "approximations", "results", "planning", "quantization", "compression")
 PAGES = [ROOT / "docs" / f"{name}.md" for name in NAMES]
 RESULTS = ROOT / "bench" / "results"
 MISSING = "Not measured yet."
@@ -53,6 +54,7 @@ TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "precision": ("precision", precision),
     "precision-paper-rate": ("precision_lr2e-05", precision_once),
     "precision-imdb": ("precision_imdb", precision_once),
+    "compress": ("compress", compress),
 }
 NEEDS = {
     "sequence": "sequence", "layers": "layers", "batch": "batch",
