@@ -200,7 +200,7 @@ def precision(results: Figures) -> Any:
         axes.axvline(least, color=PLAIN, linestyle="--", label="2 points below fp32")
         axes.legend(frameon=False)
     axes.set_yticks(range(len(methods)), methods)
-    axes.invert_yaxis()
+    axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.set_xlabel("held-out accuracy, %: each seed, and the mean")
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
