@@ -98,12 +98,13 @@ def test_hostile_registrations(deployment: Deployment, shapes: dict[str, tuple[i
 
 def test_only_so_many_sets_of_weights_are_kept(deployment: Deployment) -> None:
     with deployment.to_dealer(SERVER) as channel:
-        for n in range(6):
+        count = dealer_module.MOST_WEIGHT_SETS + 2
+        for n in range(count):
             registration(channel, {"w": (2, 3)}, f"{n:032x}")
             channel.send_bulk([bytes(48)], 48)
             channel.receive_control(say.Registered)
         assert len(deployment.dealer._weights) == dealer_module.MOST_WEIGHT_SETS
-        assert list(deployment.dealer._weights)[-1] == f"{5:032x}"
+        assert list(deployment.dealer._weights)[-1] == f"{count - 1:032x}"
 
 
 def manifest_of(*shape: int) -> Manifest:

@@ -33,7 +33,8 @@ log = logging.getLogger("veilform")
 MOST_PENDING = 64
 MOST_HELD_BYTES = 16 << 30
 """Of stocks in work, with the masks that their dealing holds, or waiting, together."""
-MOST_WEIGHT_SETS = 4
+MOST_WEIGHT_SETS = 16
+"""Of models: those of several servers, or of one with several. Their bytes have a limit, too."""
 PENDING_S = 900.0
 """A stock that the server does not collect within this time is thrown away."""
 
