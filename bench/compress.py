@@ -255,7 +255,7 @@ def plot(kept: Figures) -> None:
         ylabel="Fashion-MNIST, 10,000 test images, %",
         ylim=(min(accuracy) - 1, max(accuracy) + 1),
     )
-    axes.set_xlim(0, 1.1 * max(seconds))
+    axes.set_xlim(0, 1.2 * max(seconds))
     axes.grid(alpha=0.3)
     plotting.save(figure, FIGURE)
 
