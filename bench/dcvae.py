@@ -21,9 +21,10 @@ import numpy as np
 import torch
 
 from veilform.bench import machine
+from veilform.vision import fashion
 from veilform.vision.dcvae import Config, classifier, variant
 from veilform.vision.dcvae.evaluate import evaluate
-from veilform.vision.dcvae.images import grid, padded_fashion, write_png
+from veilform.vision.dcvae.images import grid, write_png
 from veilform.vision.dcvae.model import DCVAE
 
 RESULTS = Path(__file__).parent / "results" / "dcvae.json"
@@ -54,7 +55,7 @@ def config_of(name: str, queue: int, seed: int) -> Config:
 def run(folder: Path, config: Config, bar) -> tuple[DCVAE, dict]:
     """Train one model, or read it; its figures."""
     model_folder = folder / "model"
-    images, labels = padded_fashion("train")
+    images, labels = fashion.padded("train")
     images, labels = images[:TRAIN], labels[:TRAIN]
     if (model_folder / "seconds.json").exists():
         model = DCVAE.from_pretrained(model_folder)
@@ -74,7 +75,7 @@ def run(folder: Path, config: Config, bar) -> tuple[DCVAE, dict]:
         model.save_pretrained(model_folder)
         seconds = round(time.process_time() - start)
         (model_folder / "seconds.json").write_text(json.dumps(seconds))
-    held_out = tuple(part[:HELD_OUT] for part in padded_fashion("test"))
+    held_out = tuple(part[:HELD_OUT] for part in fashion.padded("test"))
     scores = evaluate(model, classifier.load(), (images, labels), held_out)
     figures = {name: round(float(value), 5) for name, value in scores._asdict().items()}
     return model, {"scores": figures, "cpu_seconds_of_last_run": seconds}
@@ -82,7 +83,7 @@ def run(folder: Path, config: Config, bar) -> tuple[DCVAE, dict]:
 
 def draw(name: str, model: DCVAE) -> None:
     """Samples, and held-out images beside their reconstructions."""
-    images = padded_fashion("test")[0][:32]
+    images = fashion.padded("test")[0][:32]
     pairs = np.stack([images, model.reconstruct(images)], 1).reshape(-1, *images.shape[1:])
     picture = grid(np.concatenate([model.sample(64), pairs]), 16)
     write_png(FIGURES / f"dcvae_{name}.png", picture)
@@ -111,8 +112,8 @@ def collect(known: dict) -> dict:
 
 def train_classifier() -> None:
     """Make its weights file; figures beside the others'."""
-    images, labels = padded_fashion("train")
-    held_out = padded_fashion("test")
+    images, labels = fashion.padded("train")
+    held_out = fashion.padded("test")
     start = time.process_time()
     made = classifier.train(images, labels, EPOCHS)
     seconds = round(time.process_time() - start)

@@ -29,7 +29,8 @@ from veilform.models.vision.secure import SecureNetwork
 from veilform.models.vision.sides import ServerSide
 from veilform.nn.scales import LOGIT
 from veilform.roles import CLIENT, SERVER
-from veilform.vision.dcvae.images import grid, padded_fashion, write_png
+from veilform.vision import fashion
+from veilform.vision.dcvae.images import grid, write_png
 from veilform.vision.dcvae.model import DCVAE
 from veilform.vision.dcvae.private import LARGEST, as_pixels, as_reals, prepare
 from veilform.vision.dcvae.stored import DECODER, ENCODER
@@ -107,8 +108,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = DCVAE.from_pretrained(options.model)
-    prepare(options.model, padded_fashion("train")[0])
-    latents, images = model.latents(COUNT, seed=1), padded_fashion("test")[0][:COUNT]
+    prepare(options.model, fashion.padded("train")[0])
+    latents, images = model.latents(COUNT, seed=1), fashion.padded("test")[0][:COUNT]
     with torch.no_grad():
         drawn = model.generator(torch.from_numpy(latents)).permute(0, 2, 3, 1).numpy()
     sides = {name: ServerSide(options.model / name, LARGEST[name]) for name in LARGEST}

@@ -156,14 +156,15 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a model of Fashion-MNIST: distances, retrieval, a linear probe; all offline."""
+    from veilform.vision import fashion
     from veilform.vision.dcvae import images as files
 
     model = _open(folder, threads)
     from veilform.vision.dcvae import classifier
     from veilform.vision.dcvae import evaluate as scoring
 
-    seen, labels = files.padded_fashion("train")
-    held_out, wanted = files.padded_fashion("test")
+    seen, labels = fashion.padded("train")
+    held_out, wanted = fashion.padded("test")
     files.check(held_out[:1], model.config)
     with console.step("scoring", as_json):
         scores = scoring.evaluate(

@@ -101,11 +101,9 @@ def statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _fashion() -> Pictures:
-    edge = (SIDE - fashion.SIDE) // 2
     parts = []
-    for images, labels in (fashion.load("train"), fashion.load("test")):
-        padded = np.pad(images, ((0, 0), (edge, edge), (edge, edge)))
-        parts.append(Split(padded[..., None], labels.astype(np.int64)))
+    for images, labels in (fashion.padded("train"), fashion.padded("test")):
+        parts.append(Split(images, labels.astype(np.int64)))
     return replace(_held_out(*parts, fashion.CLASSES), fitted="padded")
 
 

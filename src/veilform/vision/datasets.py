@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,13 +12,10 @@ from numpy.typing import NDArray
 
 from veilform.errors import InputError
 from veilform.models.vision.pictures import SUFFIXES
-from veilform.vision import fashion
+from veilform.vision import fashion, idx
 from veilform.vision.fashion import FASHION
 
 MOST_FILES = 1_000_000
-_MOST_IDX_BYTES = 1 << 30
-_UNSIGNED = 8
-"""IDX's number of unsigned bytes."""
 
 
 class Labelled(NamedTuple):
@@ -72,7 +66,7 @@ def unlabelled(source: str, count: int = 0) -> Sequence[Any]:
         return list(fashion.load("train")[0][: count or None])
     path = Path(source)
     if path.is_file() and path.suffix.lower() not in SUFFIXES:
-        return list(_idx(path, 3)[: count or None])
+        return list(idx.read(path, 3)[: count or None])
     found = _spread([_pictures(path)] if path.is_dir() else [[path]], count)
     if not found or not path.exists():
         raise InputError(f"there is no picture in {source}: {', '.join(SUFFIXES)} are read")
@@ -124,26 +118,7 @@ def _idx_pair(images: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     labels = images.with_name(name)
     if labels == images or not labels.is_file():
         raise InputError(f"{images} has no labels beside it: {name} is expected there")
-    found = _idx(images, 3), _idx(labels, 1)
+    found = idx.read(images, 3), idx.read(labels, 1)
     if len(found[0]) != len(found[1]):
         raise InputError(f"{images} has {len(found[0])} images, {labels} {len(found[1])} labels")
     return found
-
-
-def _idx(path: Path, axes: int) -> NDArray[np.uint8]:
-    """An IDX file of unsigned bytes, gzip or not: magic number, sizes (big-endian), content."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            header = file.read(4 + 4 * axes)
-            if len(header) < 4 + 4 * axes or header[:4] != bytes([0, 0, _UNSIGNED, axes]):
-                raise InputError(f"{path} is no IDX file of bytes with {axes} axes, nor a picture")
-            shape = struct.unpack(f">{axes}I", header[4:])
-            size = int(np.prod(shape, dtype=object))
-            if size > _MOST_IDX_BYTES:
-                raise InputError(f"{path} is over the limit of {_MOST_IDX_BYTES} bytes")
-            content = file.read(size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if len(content) != size:
-        raise InputError(f"{path} has not the {size} bytes that its header tells of")
-    return np.frombuffer(content, np.uint8).reshape(shape)

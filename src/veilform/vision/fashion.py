@@ -6,9 +6,8 @@ package dataset-fashion-mnist, and of every other copy: IDX, gzip.
 
 from __future__ import annotations
 
-import gzip
+import math
 import os
-import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veilform.errors import InputError
+from veilform.vision import idx
 
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -24,9 +24,9 @@ CLASSES = (
 FASHION = "fashion_mnist"
 """Its name where commands take data."""
 SIDE = 28
+PADDED = 32
 _INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 _FILES = {"train": ("train", 60_000), "test": ("t10k", 10_000)}
-_IMAGES, _LABELS = 0x00000803, 0x00000801
 
 
 def folder() -> Path:
@@ -51,22 +51,26 @@ def load(split: Literal["train", "test"]) -> tuple[NDArray[np.uint8], NDArray[np
     """
     name, count = _FILES[split]
     where = folder()
-    images = _read(where / f"{name}-images-idx3-ubyte.gz", _IMAGES, (count, SIDE, SIDE))
-    labels = _read(where / f"{name}-labels-idx1-ubyte.gz", _LABELS, (count,))
+    images = _read(where / f"{name}-images-idx3-ubyte.gz", (count, SIDE, SIDE))
+    labels = _read(where / f"{name}-labels-idx1-ubyte.gz", (count,))
     if labels.max() >= len(CLASSES):
         raise InputError(f"{where} has a label beyond {len(CLASSES) - 1}: it is another data set")
     return images, labels
 
 
-def _read(path: Path, magic: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """One IDX file of unsigned bytes: magic number, sizes (big-endian), content."""
-    header = np.array([magic, *shape], dtype=">u4").tobytes()
-    size = len(header) + int(np.prod(shape))
-    try:
-        with gzip.open(path) as file:
-            content = file.read(size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if len(content) != size or not content.startswith(header):
+def padded(split: Literal["train", "test"]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The same in black frames: images (N, 32, 32, 1), and labels.
+
+    Raises:
+        InputError: as `load`.
+    """
+    images, labels = load(split)
+    edges = ((PADDED - SIDE) // 2,) * 2
+    return np.pad(images, [(0, 0), edges, edges])[..., None], labels
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    found = idx.read(path, len(shape), math.prod(shape))
+    if found.shape != shape:
         raise InputError(f"{path} is not Fashion-MNIST's file of {shape}: install it again")
-    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
+    return found

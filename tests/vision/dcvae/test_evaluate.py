@@ -8,7 +8,6 @@ from veilform.errors import InputError, ModelError
 from veilform.vision import fashion
 from veilform.vision.dcvae import classifier
 from veilform.vision.dcvae.evaluate import evaluate, frechet, linear_probe, retrieval_at_1
-from veilform.vision.dcvae.images import padded_fashion
 from veilform.vision.dcvae.model import DCVAE
 
 del torch
@@ -74,7 +73,7 @@ def held_out():
         fashion.folder()
     except InputError as error:
         pytest.skip(str(error))
-    images, labels = padded_fashion("test")
+    images, labels = fashion.padded("test")
     return images[:300], labels[:300]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,24 +44,14 @@ def check(images: Any, config: Config) -> Images:
     return found
 
 
-def padded_fashion(split: Any) -> tuple[Images, NDArray[np.uint8]]:
-    """Fashion-MNIST in black frames: (N, 32, 32, 1), and labels.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    images, labels = fashion.load(split)
-    return np.pad(images, [(0, 0), (2, 2), (2, 2)])[..., None], labels
-
-
-def load(source: str, config: Config, split: str = "train") -> Images:
+def load(source: str, config: Config, split: Literal["train", "test"] = "train") -> Images:
     """The images of a folder, resized to the model's size, or ``fashion_mnist``.
 
     Raises:
         InputError: there is none, one cannot be read, or they do not suit the model.
     """
     if source == FASHION:
-        return check(padded_fashion(split)[0], config)
+        return check(fashion.padded(split)[0], config)
     return check(from_folder(Path(source), config.size, config.channels), config)
 
 
