@@ -58,11 +58,7 @@ def running(
 @pytest.fixture
 def remote(running: Deployment, certificates: Path, tmp_path: Path) -> list[object]:
     """The options of ``classify`` for the running service."""
-    return [
-        running.public, "--certificates", certificates, "--stock", tmp_path / "stock",
-        "--server", f"127.0.0.1:{running._server_listener.port}",
-        "--dealer", f"127.0.0.1:{running._dealer_listener.port}",
-    ]  # fmt: skip
+    return running.options(certificates, tmp_path / "stock")
 
 
 def replaced(options: list[object], name: str, value: object) -> list[object]:
@@ -341,7 +337,7 @@ def test_parties_that_are_not_there(
 def test_a_port_in_use(
     veilform: Run, running: Deployment, tiny: Path, certificates: Path, tmp_path: Path
 ) -> None:
-    taken = f"127.0.0.1:{running._server_listener.port}"
+    taken = running.server_address
     told = veilform("deal", "--certificates", certificates, "--listen", taken)
     assert "address already in use; stop what uses it" in complaint(told, 6)
     told = veilform(

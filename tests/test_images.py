@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.conftest import Run
-from tests.serve.deployment import Deployment
+from tests.serve.deployment import Deployment, serving
 from tests.test_cli import complaint
 from tests.vision.small import LABELS, MOBILE, RESNET, mobile, pixels
 
@@ -33,20 +33,14 @@ def running(
     party_identities: dict[Role, Identity],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Deployment]:
-    place, side = tmp_path_factory.mktemp("deployment"), families.server_side(folder)
-    families.publish(side, place / "public")
-    deployment = Deployment(side, place / "public", party_identities, place)
-    yield deployment
-    deployment.close()
+    place = tmp_path_factory.mktemp("deployment")
+    with serving(families.server_side(folder), party_identities, place) as deployment:
+        yield deployment
 
 
 @pytest.fixture
 def remote(running: Deployment, certificates: Path, tmp_path: Path) -> list[object]:
-    return [
-        running.public, "--certificates", certificates, "--stock", tmp_path / "stock",
-        "--server", f"127.0.0.1:{running._server_listener.port}",
-        "--dealer", f"127.0.0.1:{running._dealer_listener.port}",
-    ]  # fmt: skip
+    return running.options(certificates, tmp_path / "stock")
 
 
 def save(path: Path, array: np.ndarray) -> Path:

@@ -20,12 +20,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def arguments(deployed: Deployment, certificates: Path, tmp_path: Path) -> list[str]:
-    server, dealer = deployed._server_listener.port, deployed._dealer_listener.port
-    return [
-        "gateway", "--public", f"tiny={deployed.public}", "--server", f"127.0.0.1:{server}",
-        "--dealer", f"127.0.0.1:{dealer}", "--certificates", str(certificates),
-        "--stock", str(tmp_path / "stock"),
-    ]  # fmt: skip
+    public, *options = deployed.options(certificates, tmp_path / "stock")
+    return ["gateway", "--public", f"tiny={public}", *map(str, options)]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +75,6 @@ def test_models_are_read_again_at_a_hangup(
     deployed: Deployment, certificates: Path, tmp_path: Path
 ) -> None:
     """New ones come, old ones go, those that stay go on; a mistake changes nothing."""
-    server, dealer = deployed._server_listener.port, deployed._dealer_listener.port
     settings = tmp_path / "gateway.toml"
 
     def offer(*versions: str, folder: Path = deployed.public) -> None:
@@ -88,8 +83,8 @@ def test_models_are_read_again_at_a_hangup(
             for each in versions
         ]
         settings.write_text(
-            f"server = '127.0.0.1:{server}'\ndealer = '127.0.0.1:{dealer}'\nready = 0\n"
-            f"certificates = '{certificates}'\nstock = '{tmp_path / 'stock'}'\n"
+            f"server = '{deployed.server_address}'\ndealer = '{deployed.dealer_address}'\n"
+            f"ready = 0\ncertificates = '{certificates}'\nstock = '{tmp_path / 'stock'}'\n"
             f"listen = '127.0.0.1:0'\nsessions = 1\n" + "".join(tables)
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.gateway.running import Gateway
-from tests.serve.deployment import Deployment
+from tests.serve.deployment import serving
 from tests.vision.small import LABELS, MOBILE, mobile, pixels
 
 from veilform.correlation.store import StockStore
@@ -44,29 +44,27 @@ def gateway(
     party_identities: dict[Role, Identity],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gateway]:
-    place, server = tmp_path_factory.mktemp("gateway"), families.server_side(folder)
-    families.publish(server, place / "public")
-    deployment = Deployment(server, place / "public", party_identities, place)
-    side, store = families.client_side(place / "public"), StockStore(place / "stock", CLIENT)
+    place = tmp_path_factory.mktemp("gateway")
+    with serving(families.server_side(folder), party_identities, place) as deployment:
+        side, store = families.client_side(deployment.public), StockStore(place / "stock", CLIENT)
 
-    def connected() -> Client:
-        return Client(side, store, deployment.to_server, deployment.to_dealer)
+        def connected() -> Client:
+            return Client(side, store, deployment.to_server, deployment.to_dealer)
 
-    depot = Depot(connected, {Shape(1, 1): 1})
-    pool = Pool(
-        lambda: ClientSession(connected()), side.encoder.pad, sessions=1, batches=(1, 2),
-        supply=depot,
-    )  # fmt: skip
-    catalogue = Catalogue([Served("shirts", "1", side, pool, depot)])
-    deadline = time.monotonic() + 10
-    while not catalogue.all[0].ready:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    running = Gateway(catalogue)
-    yield running
-    running.close()
-    catalogue.close()
-    deployment.close()
+        depot = Depot(connected, {Shape(1, 1): 1})
+        pool = Pool(
+            lambda: ClientSession(connected()), side.encoder.pad, sessions=1, batches=(1, 2),
+            supply=depot,
+        )  # fmt: skip
+        catalogue = Catalogue([Served("shirts", "1", side, pool, depot)])
+        deadline = time.monotonic() + 10
+        while not catalogue.all[0].ready:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        running = Gateway(catalogue)
+        yield running
+        running.close()
+        catalogue.close()
 
 
 def png(array: np.ndarray) -> bytes:

@@ -7,11 +7,12 @@ import itertools
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from veilform.correlation.store import StockStore
-from veilform.models.bert.sides import ClientSide, ServerSide
+from veilform.models import families
+from veilform.models.sides import ServerSide
 from veilform.roles import CLIENT, DEALER, SERVER, Role
 from veilform.serve.client import Client
 from veilform.serve.dealer import Dealer
@@ -58,6 +59,21 @@ class Deployment:
         self._start(self.server_service)
 
     @property
+    def server_address(self) -> str:
+        return f"127.0.0.1:{self._server_listener.port}"
+
+    @property
+    def dealer_address(self) -> str:
+        return f"127.0.0.1:{self._dealer_listener.port}"
+
+    def options(self, certificates: Path, stock: Path) -> list[object]:
+        """Of commands whose client asks this service."""
+        return [
+            self.public, "--certificates", certificates, "--stock", stock,
+            "--server", self.server_address, "--dealer", self.dealer_address,
+        ]  # fmt: skip
+
+    @property
     def side(self) -> ServerSide:
         """Of the one model that is served."""
         (served,) = self.server._models
@@ -78,7 +94,7 @@ class Deployment:
         to_dealer: Callable[[], Channel] | None = None,
     ) -> Client:
         return Client(
-            ClientSide(public or self.public),
+            families.client_side(public or self.public),
             StockStore(self.client_folder, CLIENT),
             to_server or self.to_server,
             to_dealer or self.to_dealer,
@@ -130,6 +146,14 @@ class Deployment:
         thread = threading.Thread(target=service.run, name="service")
         thread.start()
         self._threads.append(thread)
+
+
+@contextlib.contextmanager
+def serving(side: ServerSide, identities: Identities, folder: Path) -> Iterator[Deployment]:
+    """Publishes a model below a folder, and serves it from there."""
+    families.publish(side, folder / "public")
+    with contextlib.closing(Deployment(side, folder / "public", identities, folder)) as running:
+        yield running
 
 
 def fresh(folder: Path) -> list[str]:

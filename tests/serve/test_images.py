@@ -10,17 +10,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.models.networks import random_images, random_tensors
-from tests.serve.deployment import Deployment, fresh, used
+from tests.serve.deployment import Deployment, fresh, serving, used
 
-from veilform.correlation.store import StockStore
 from veilform.errors import InputError, ModelError
 from veilform.models.bert.sides import Shape
 from veilform.models.vision.config import read
 from veilform.models.vision.plain import PlainNetwork, calibrate
-from veilform.models.vision.sides import ClientSide, ImageBatch, ServerSide, publish, save_clips
+from veilform.models.vision.sides import ClientSide, ImageBatch, ServerSide, save_clips
 from veilform.plan.convolution import choose
-from veilform.roles import CLIENT, Role
-from veilform.serve.client import Client
+from veilform.roles import Role
 from veilform.transport import Identity
 
 CONFIG = {
@@ -47,25 +45,14 @@ def running(
     network = read(folder).network()
     tiles = choose(network, batch=64) | {"layer1.0.conv1": 2}
     side = ServerSide(folder, largest=1.0, tiles=tiles)
-    publish(side, tmp_path / "public")
-    deployment = Deployment(side, tmp_path / "public", party_identities, tmp_path)  # type: ignore[arg-type]
-    yield deployment
-    deployment.close()
-
-
-def client_of(running: Deployment) -> Client:
-    return Client(
-        ClientSide(running.public),  # type: ignore[arg-type]
-        StockStore(running.client_folder, CLIENT),
-        running.to_server,
-        running.to_dealer,
-    )
+    with serving(side, party_identities, tmp_path) as deployment:
+        yield deployment
 
 
 def test_images_are_answered(running: Deployment, folder: Path) -> None:
     loaded = PlainNetwork.load(folder)
     images = random_images(loaded.network, 2, 1)
-    with client_of(running) as client:
+    with running.client() as client:
         client.prepare(Shape(2, 1))
         assert client.ready(Shape(2, 1)) == 1
         logits, cost = client.infer(ImageBatch(images))  # type: ignore[arg-type]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.serve.deployment import Deployment, Tamper, fresh, used
+from tests.serve.deployment import Deployment, Tamper, fresh, serving, used
 
 from veilform import prg
 from veilform.errors import ConnectionFailed, ProtocolError, RangeError, VeilformError
 from veilform.models.bert.plain import PlainBert
-from veilform.models.bert.sides import ServerSide, Shape, publish
+from veilform.models.bert.sides import ServerSide, Shape
 from veilform.models.text import TextEncoder, TokenBatch
 from veilform.plan.cost import Report
 from veilform.roles import Role
@@ -154,10 +154,7 @@ def test_costs_are_as_predicted_in_both_directions(
 def test_out_of_range_gives_no_answer(
     narrow_tiny: Path, party_identities: dict[Role, Identity], batch: TokenBatch, tmp_path: Path
 ) -> None:
-    side = ServerSide(narrow_tiny)
-    publish(side, tmp_path / "public")
-    running = Deployment(side, tmp_path / "public", party_identities, tmp_path)
-    try:
+    with serving(ServerSide(narrow_tiny), party_identities, tmp_path) as running:
         with running.client() as client:
             for _ in range(2):  # and the connection goes on
                 with pytest.raises(RangeError, match="no answer") as error:
@@ -166,8 +163,6 @@ def test_out_of_range_gives_no_answer(
         settled(running)
         assert not fresh(running.server_folder)
         assert len(used(running.server_folder)) == 2
-    finally:
-        running.close()
 
 
 def test_clients_beside_each_other(deployment: Deployment, batch: TokenBatch) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.checkpoints import make_tiny
-from tests.serve.deployment import Deployment
+from tests.serve.deployment import serving
 
 from veilform.models.bert.plain import PlainBert
 from veilform.models.bert.quantize import quantize
-from veilform.models.bert.sides import ServerSide, Shape, publish
-from veilform.models.text import TextEncoder
+from veilform.models.bert.sides import ServerSide, Shape
 from veilform.plan.cost import Report
 from veilform.plan.private.rehearse import SMALL, rehearse
 from veilform.roles import SERVER, Role
@@ -30,15 +29,10 @@ def test_a_small_model_is_served(
     small: Path, party_identities: dict[Role, Identity], tmp_path: Path
 ) -> None:
     side = ServerSide(small)
-    publish(side, tmp_path / "public")
-    encoder = TextEncoder.from_folder(tmp_path / "public")
-    deployment = Deployment(side, tmp_path / "public", party_identities, tmp_path / "run")
-    try:
-        with deployment.client() as client:
-            batch = encoder.pad(encoder.encode(["the film was not good"]))
-            answer, cost = client.infer(batch)
-    finally:
-        deployment.close()
+    with serving(side, party_identities, tmp_path) as deployment, deployment.client() as client:
+        encoder = client.side.encoder
+        batch = encoder.pad(encoder.encode(["the film was not good"]))
+        answer, cost = client.infer(batch)
     plain = PlainBert.load(small, np.float64).forward(batch.ids, batch.mask, batch.types)
     assert np.abs(answer - plain).max() < 0.1
     report = Report(side.trace(Shape(*batch.ids.shape)))

@@ -63,11 +63,10 @@ def session(cluster: Cluster) -> Path:
 
 def service(deployment: Deployment, certificates: Path, tmp_path: Path) -> answering.Where:
     """A deployment in threads of this process, as a worker is told of it."""
-    server, dealer = (
-        f"127.0.0.1:{listener.port}"
-        for listener in (deployment._server_listener, deployment._dealer_listener)
-    )
-    return answering.running(deployment.public, server, dealer, certificates, tmp_path / "stocks")
+    return answering.running(
+        deployment.public, deployment.server_address, deployment.dealer_address, certificates,
+        tmp_path / "stocks",
+    )  # fmt: skip
 
 
 class Numbered:

@@ -5,16 +5,13 @@ import json
 import numpy as np
 import pytest
 from tests.models.networks import SMALL_MOBILENET, random_tensors
-from tests.serve.deployment import Deployment
+from tests.serve.deployment import serving
 
-from veilform.correlation.store import StockStore
 from veilform.errors import InputError
 from veilform.models.vision.config import MobileNetV2
 from veilform.models.vision.merging import merge, with_merged
 from veilform.models.vision.plain import PlainNetwork
-from veilform.models.vision.sides import ClientSide, ImageBatch, ServerSide, publish
-from veilform.roles import CLIENT
-from veilform.serve.client import Client
+from veilform.models.vision.sides import ImageBatch, ServerSide
 
 torch = pytest.importorskip("torch", reason="needs veilform[train] (torch)")
 pytest.importorskip("accelerate", reason="needs veilform[train] (accelerate)")
@@ -160,17 +157,9 @@ def test_a_compressed_network_is_served(trained, tmp_path, party_identities):
     # The served folder answers, with the labels that were measured.
     normal = folder.read(out).normal
     side = ServerSide(out, normal.largest)
-    publish(side, tmp_path / "public")
-    running = Deployment(side, tmp_path / "public", party_identities, tmp_path)
-    try:
-        images = compressing.normalised(pictures.test.first(4), normal)
-        store = StockStore(running.client_folder, CLIENT)
-        with Client(
-            ClientSide(running.public), store, running.to_server, running.to_dealer
-        ) as client:
-            logits, _ = client.infer(ImageBatch(images))
-    finally:
-        running.close()
+    images = compressing.normalised(pictures.test.first(4), normal)
+    with serving(side, party_identities, tmp_path) as running, running.client() as client:
+        logits, _ = client.infer(ImageBatch(images))
     wanted = PlainNetwork.load(out).forward(images)
     assert np.abs(logits - wanted).max() < 0.01
     assert (logits.argmax(1) == pictures.test.labels[:4]).all()

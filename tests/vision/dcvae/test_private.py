@@ -5,21 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.models.networks import private
-from tests.serve.deployment import Deployment
+from tests.serve.deployment import serving
 from tests.vision.dcvae.tiny import pictures, tiny, torch
 
 from veilform.correlation.check import check_dealable
 from veilform.correlation.manifest import Manifest
-from veilform.correlation.store import StockStore
 from veilform.drive.trace import trace
 from veilform.errors import InputError
 from veilform.models.bert.sides import Shape
 from veilform.models.vision.plain import PlainNetwork
 from veilform.models.vision.secure import SecureNetwork
-from veilform.models.vision.sides import ClientSide, ImageBatch, ServerSide, publish
+from veilform.models.vision.sides import ImageBatch, ServerSide
 from veilform.plan.convolution import choose
-from veilform.roles import CLIENT
-from veilform.serve.client import Client
 from veilform.vision.dcvae.model import DCVAE
 from veilform.vision.dcvae.private import LARGEST, as_pixels, as_reals, prepare
 
@@ -108,19 +105,12 @@ def test_a_client_draws_over_tls(model, party_identities, tmp_path):
     if made.config.size > 16:
         pytest.skip("once is enough")
     side = ServerSide(folder / "decoder", LARGEST["decoder"])
-    publish(side, tmp_path / "public")
-    running = Deployment(side, tmp_path / "public", party_identities, tmp_path)
     latents = inputs_of(made, "decoder", 2)
-    try:
-        told = ClientSide(running.public)
-        store = StockStore(running.client_folder, CLIENT)
-        with Client(told, store, running.to_server, running.to_dealer) as client:
-            drawn, cost = client.infer(ImageBatch(latents))
-        foreseen = told.trace(Shape(2, 1)).total
+    with serving(side, party_identities, tmp_path) as running, running.client() as client:
+        drawn, cost = client.infer(ImageBatch(latents))
+        foreseen = client.side.trace(Shape(2, 1)).total
         assert 0 <= cost.bytes_server_to_client - foreseen.down < 2000
         assert 0 <= cost.bytes_client_to_server - foreseen.up < 2000
         with pytest.raises(InputError, match="beyond"):
-            told.inputs(ImageBatch(latents * 10))
-    finally:
-        running.close()
+            client.side.inputs(ImageBatch(latents * 10))
     assert np.abs(drawn - plain_of(made, "decoder", latents)).max() / 2 < PIXEL
