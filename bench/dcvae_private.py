@@ -32,7 +32,7 @@ from veilform.roles import CLIENT, SERVER
 from veilform.vision import fashion
 from veilform.vision.dcvae.images import grid, write_png
 from veilform.vision.dcvae.model import DCVAE
-from veilform.vision.dcvae.private import LARGEST, as_pixels, as_reals, prepare
+from veilform.vision.dcvae.private import as_pixels, as_reals, prepare
 from veilform.vision.dcvae.stored import DECODER, ENCODER
 
 RESULTS = Path(__file__).parent / "results" / "dcvae_private.json"
@@ -95,7 +95,7 @@ def of_paper() -> dict[str, dict[str, float]]:
             ones = kind == "running_var" or (kind == "weight" and len(shape) == 1)
             tensors[tensor] = np.ones(shape) if ones else random.normal(0, scale, shape)
         caps = {step.name: 16.0 for step in network.steps}
-        scales = plan(network, tensors, caps, LARGEST[name])
+        scales = plan(network, tensors, caps, family.largest or 1.0)
         program = SecureNetwork(network, scales)
         found[name] = cost(trace(program.abstract))
     return found
@@ -112,7 +112,7 @@ def main() -> None:
     latents, images = model.latents(COUNT, seed=1), fashion.padded("test")[0][:COUNT]
     with torch.no_grad():
         drawn = model.generator(torch.from_numpy(latents)).permute(0, 2, 3, 1).numpy()
-    sides = {name: ServerSide(options.model / name, LARGEST[name]) for name in LARGEST}
+    sides = {name: ServerSide(options.model / name) for name in (DECODER, ENCODER)}
     private = privately(sides[DECODER], as_pixels(latents))
     # Pixels, in units of 1/255 of the range from -1 to 1.
     off = np.abs(private - drawn) * 127.5

@@ -1,6 +1,7 @@
 """DC-VAE, a generative autoencoder: fit, sample, reconstruct, interpolate, evaluate.
 
-PyTorch is loaded by those that run the model, after all that can be wrong with options was said.
+What clients ask of a service is in ``drawing``. PyTorch is loaded by commands that run the model
+here, after all that can be wrong with options was said.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from veilform.commands import console
+from veilform.commands import console, drawing
 from veilform.commands.console import Json
+from veilform.commands.drawing import GRID_COLUMNS, Scale
 from veilform.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,9 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="DC-VAE: images from latents, and l
 Folder = Annotated[Path, typer.Argument(help="The folder that `veilform dcvae fit` wrote.")]
 Source = Annotated[str, typer.Option("--data", help="A folder of pictures, or fashion_mnist.")]
 Picture = Annotated[Path, typer.Option("--out", help="The PNG file to write.")]
-Scale = Annotated[int, typer.Option(help="Pixels of the file along each pixel.", min=1, max=16)]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0: all.", min=0)]
-GRID_COLUMNS = 8
 
 
 @app.command()
@@ -176,6 +176,10 @@ def evaluate(
         return
     for name, value in scores._asdict().items():
         console.out.print(f"{name.replace('_', ' '):26} {value:.4g}", highlight=False)
+
+
+app.command()(drawing.draw)
+app.command()(drawing.encode)
 
 
 def _torch(threads: int = 0) -> None:

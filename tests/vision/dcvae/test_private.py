@@ -18,7 +18,7 @@ from veilform.models.vision.secure import SecureNetwork
 from veilform.models.vision.sides import ImageBatch, ServerSide
 from veilform.plan.convolution import choose
 from veilform.vision.dcvae.model import DCVAE
-from veilform.vision.dcvae.private import LARGEST, as_pixels, as_reals, prepare
+from veilform.vision.dcvae.private import as_pixels, as_reals, prepare
 
 PIXEL = 2 / 255
 
@@ -66,7 +66,7 @@ def test_the_served_network_is_pytorch_s(model, name):
 @pytest.mark.parametrize("name", ["decoder", "encoder"])
 def test_private_is_plain(model, name):
     made, folder = model
-    side = ServerSide(folder / name, LARGEST[name])
+    side = ServerSide(folder / name)
     inputs = inputs_of(made, name, 2)
     plain = PlainNetwork.load(folder / name)
     # In here the bytes on the channel are held to the trace, and the trace to declared costs.
@@ -82,7 +82,7 @@ def test_winograd_s_tiles_do_as_well(model):
     made, folder = model
     network = PlainNetwork.load(folder / "decoder").network
     tiles = {b.name: 2 for b, conv, _ in network.convolutions() if conv.winograd}
-    side = ServerSide(folder / "decoder", LARGEST["decoder"], tiles | choose(network, batch=64))
+    side = ServerSide(folder / "decoder", tiles=tiles | choose(network, batch=64))
     inputs = inputs_of(made, "decoder", 1)
     plain = PlainNetwork.load(folder / "decoder")
     found, _ = private(side.network, side.scales, plain.tensors, inputs)
@@ -92,7 +92,7 @@ def test_winograd_s_tiles_do_as_well(model):
 @pytest.mark.parametrize("name", ["decoder", "encoder"])
 def test_a_manifest_can_be_dealt(model, name):
     _, folder = model
-    side = ServerSide(folder / name, LARGEST[name])
+    side = ServerSide(folder / name)
     made = trace(SecureNetwork(side.network, side.scales, 3).abstract).manifest("0" * 64, 3, 1)
     again = Manifest.decode(made.encode())
     assert again == made
@@ -104,7 +104,7 @@ def test_a_client_draws_over_tls(model, party_identities, tmp_path):
     made, folder = model
     if made.config.size > 16:
         pytest.skip("once is enough")
-    side = ServerSide(folder / "decoder", LARGEST["decoder"])
+    side = ServerSide(folder / "decoder")
     latents = inputs_of(made, "decoder", 2)
     with serving(side, party_identities, tmp_path) as running, running.client() as client:
         drawn, cost = client.infer(ImageBatch(latents))

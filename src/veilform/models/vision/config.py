@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import msgspec
 
@@ -36,6 +36,8 @@ class _Images(msgspec.Struct, frozen=True):
     width: Count
     channels: Count = 3
     classes: Count = 1000
+
+    largest: ClassVar[float | None] = None
 
 
 class ResNet(_Images, frozen=True, tag_field="family", tag="resnet"):

@@ -27,11 +27,13 @@ class ImageConfig:
     Attributes:
         architecture: the name of its family.
         labels: of its classes, in order; Hugging Face's ``id2label``, or LABEL_0 and so on.
+        largest: of inputs that are no pictures, the largest entry in absolute value.
     """
 
     architecture: str
     network: Network
     labels: tuple[str, ...]
+    largest: float | None = None
 
     problem_type: str | None = None
 
@@ -48,7 +50,8 @@ class ImageConfig:
     @classmethod
     def read(cls, folder: Path) -> ImageConfig:
         """That of a folder; ModelError if its config.json is missing or malformed."""
-        network = config.read(folder).network()
+        family = config.read(folder)
+        network = family.network()
         raw = checkpoint.read_config(folder)
         try:
             named = msgspec.convert(raw, _Labels).id2label
@@ -60,4 +63,4 @@ class ImageConfig:
                 f"id2label in config.json must name the classes 0 to {network.classes - 1}"
             )
         labels = tuple(named.get(number, f"LABEL_{number}") for number in numbers)
-        return cls(str(raw["family"]), network, labels)
+        return cls(str(raw["family"]), network, labels, family.largest)

@@ -10,7 +10,7 @@ Sources: Parmar et al., arXiv 2011.10063; Gong et al., AutoGAN, arXiv 1908.03835
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -103,6 +103,9 @@ class _Sizes(msgspec.Struct, frozen=True):
     latent: Count
     width: Count
 
+    largest: ClassVar[float | None] = None
+    """None: inputs are pictures, whose preprocessing bounds them."""
+
     def _doublings(self, start: int) -> int:
         if self.size <= start or self.size & (self.size - 1):
             raise ValueError(f"images of {self.size} pixels a side are not {start} times 2, 4, ...")
@@ -110,7 +113,14 @@ class _Sizes(msgspec.Struct, frozen=True):
 
 
 class Decoder(_Sizes, frozen=True, tag_field="family", tag="dcvae-decoder"):
-    """Latents, as images of one pixel, to images in [-1, 1]."""
+    """Latents, as images of one pixel, to images in [-1, 1].
+
+    Attributes:
+        largest: of a latent's entries, in absolute value; the prior's are beyond it once in 500
+            million.
+    """
+
+    largest: ClassVar[float | None] = 6.0
 
     def network(self) -> Network:
         """Its steps."""

@@ -128,8 +128,8 @@ class ServerSide(Side):
         """Reads, bounds and packs it.
 
         Args:
-            largest: no entry of an image is larger in absolute value; by default what the folder's
-                preprocessing makes of pixels.
+            largest: no entry of an image is larger in absolute value; by default the family's
+                bound, or what the folder's preprocessing makes of pixels.
             tiles: by convolution, m of its Winograd transform; by default the folder's
                 (`save_tiles`).
 
@@ -140,7 +140,8 @@ class ServerSide(Side):
         plain = PlainNetwork.load(folder)
         image = plain.network.image
         how = Preprocessing.read(folder, image)
-        largest = how.largest(image[2]) if largest is None else largest
+        if largest is None:
+            largest = config.largest or how.largest(image[2])
         tiles = load_tiles(folder) if tiles is None else tiles
         scales = plan(plain.network, plain.tensors, load_clips(folder, config), largest, tiles)
         told = Published(checkpoint.model_digest(folder), scales, largest, how)

@@ -1,4 +1,4 @@
-"""A trained model made ready to be served: where its two networks clip their ReLUs."""
+"""A trained model made ready to be served: where ReLUs clip, and how pictures become images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from veilform.models.vision.plain import PlainNetwork, Real, calibrate
+from veilform.models.vision.preprocess import Preprocessing, Size
 from veilform.models.vision.sides import save_clips
 from veilform.vision.dcvae.images import Images
 from veilform.vision.dcvae.model import DCVAE
 from veilform.vision.dcvae.stored import DECODER, ENCODER
 
-LARGEST = {ENCODER: 1.0, DECODER: 6.0}
-"""No entry of an image is larger in absolute value, and of a latent but one in 500 million."""
 CALIBRATED_ON = 64
 
 
@@ -30,6 +29,9 @@ def as_reals(images: Images) -> Real:
 def prepare(folder: Path, images: Images) -> None:
     """Writes ``clips.json`` to both folders, from draws of the prior and from images.
 
+    The encoder's also gets a ``preprocessor_config.json``: a picture's middle square, resized, its
+    pixels from -1 to 1.
+
     Raises:
         ModelError: the folder holds no model.
         InputError: the images do not suit it.
@@ -41,3 +43,8 @@ def prepare(folder: Path, images: Images) -> None:
     for name, inputs in ((DECODER, as_pixels(latents)), (ENCODER, as_reals(images))):
         plain = PlainNetwork.load(folder / name)
         save_clips(folder / name, calibrate(plain, inputs))
+    side = model.config.size
+    Preprocessing(
+        do_resize=True, size=Size(shortest_edge=side), do_center_crop=True,
+        crop_size=Size(side, side), do_normalize=True, image_mean=(0.5,), image_std=(0.5,),
+    ).save(folder / ENCODER)  # fmt: skip

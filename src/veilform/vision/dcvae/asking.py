@@ -1,0 +1,114 @@
+"""What a client asks of the two networks: images of its latents, latents of its images.
+
+They are answered privately by a running service, one by one; this needs no PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from veilform.errors import InputError, ModelError
+from veilform.models.vision.described import ImageConfig
+from veilform.models.vision.generative import Decoder
+from veilform.models.vision.images import ImageBatch
+from veilform.serve.client import Client, InferenceCost
+
+DECODER, ENCODER = "dcvae-decoder", "dcvae-encoder"
+MOST_FILE_BYTES = 64 << 20
+
+Real = NDArray[np.float64]
+Images = NDArray[np.uint8]
+Tell = Callable[[int, InferenceCost], None]
+"""Is told of each answer: how many there are by now, and what the last one cost."""
+
+
+def require(folder: Path, architecture: str) -> ImageConfig:
+    """What a client's folder says; ModelError if it is of something else."""
+    config = ImageConfig.read(folder)
+    if config.architecture != architecture:
+        what = "decoder" if architecture == DECODER else "encoder"
+        raise ModelError(f"{folder} is of a {config.architecture}, not of a DC-VAE's {what}")
+    return config
+
+
+def latents(
+    count: int, width: int, truncation: float | None = None, seed: int | None = None
+) -> Real:
+    """Draws from the prior, (count, width). Entries that are too large are drawn again.
+
+    Args:
+        truncation: what is too large, in absolute value; by default what a decoder refuses.
+        seed: None draws what nobody else has. Who knows a seed knows its latents.
+
+    Raises:
+        InputError: there is nothing to draw.
+    """
+    most = Decoder.largest if truncation is None else truncation
+    assert most is not None
+    if count < 1 or not most > 0:
+        raise InputError(f"cannot draw {count} latents with truncation {truncation}")
+    random = np.random.default_rng(seed)
+    drawn = random.standard_normal((count, width))
+    while (beyond := np.abs(drawn) > most).any():
+        drawn[beyond] = random.standard_normal(int(beyond.sum()))
+    return drawn
+
+
+def decode(client: Client, given: Real, tell: Tell) -> Images:
+    """Images (N, H, W, C) from latents (N, D).
+
+    Raises:
+        InputError: they have another width, entries beyond the bound, or that are no numbers.
+        ConnectionFailed, ProtocolError, StockError: a run broke off.
+    """
+    width = client.side.input_shape[-1]
+    if given.ndim != 2 or given.shape[1] != width or not len(given):
+        raise InputError(f"latents have shape {given.shape}, but the model takes N x {width}")
+    made = _each(client, given[:, None, None, :], tell)
+    # As it is done in the clear: model.py.
+    return np.rint((np.clip(made, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def encode(client: Client, pictures: Sequence[Any], tell: Tell) -> Real:
+    """Latents (N, D) of pictures as the client's encoder reads them.
+
+    Raises:
+        InputError: one cannot be used.
+        ConnectionFailed, ProtocolError, StockError: a run broke off.
+    """
+    return _each(client, client.side.encoder.pad(pictures).images, tell)
+
+
+def _each(client: Client, inputs: Real, tell: Tell) -> Real:
+    client.side.inputs(ImageBatch(inputs))  # all are checked before the first is sent
+    found = []
+    for number in range(len(inputs)):
+        answer, cost = client.infer(ImageBatch(inputs[number : number + 1]))
+        found.append(answer[0])
+        tell(number + 1, cost)
+    return np.stack(found)
+
+
+def read_latents(path: Path) -> Real:
+    """Numbers (N, D) of an .npy file; one row may stand alone.
+
+    Raises:
+        InputError: it cannot be read, is too large, or holds something else.
+    """
+    try:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise InputError(f"{path} has over {MOST_FILE_BYTES >> 20} MiB; give fewer latents")
+        # A map of the file: a length that it only claims allocates nothing.
+        found = np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, EOFError):
+        raise InputError(f"{path} is no .npy file of numbers") from None
+    if found.dtype.kind not in "fiu" or found.ndim not in (1, 2):
+        raise InputError(f"{path} holds {found.dtype} of shape {found.shape}; give N x D numbers")
+    return np.atleast_2d(found).astype(np.float64)
