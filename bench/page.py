@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tables.common import Figures
 from tables.compress import compress
+from tables.dcvae import by_queue, dcvae
 from tables.planning import planner
 from tables.precision import precision, precision_once
 from tables.quality import breakdown, functions, grid, longer, private, speed
@@ -23,7 +24,15 @@ from tables.service import faults, service
 from tables.speed import growing, growth, instructions, links, models, peers
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("benchmarks", "approximations", "results", "planning", "quantization", "compression")
+NAMES = (
+    "benchmarks",
+    "approximations",
+    "results",
+    "planning",
+    "quantization",
+    "compression",
+    "dcvae",
+)
 PAGES = [ROOT / "docs" / f"{name}.md" for name in NAMES]
 RESULTS = ROOT / "bench" / "results"
 MISSING = "Not measured yet."
@@ -55,6 +64,8 @@ TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "precision-paper-rate": ("precision_lr2e-05", precision_once),
     "precision-imdb": ("precision_imdb", precision_once),
     "compress": ("compress", compress),
+    "dcvae": ("dcvae", dcvae),
+    "dcvae-queue": ("dcvae", by_queue),
 }
 NEEDS = {
     "sequence": "sequence", "layers": "layers", "batch": "batch",
