@@ -25,14 +25,8 @@ from tables.speed import growing, growth, instructions, links, models, peers
 
 ROOT = Path(__file__).parents[1]
 NAMES = (
-    "benchmarks",
-    "approximations",
-    "results",
-    "planning",
-    "quantization",
-    "compression",
-    "dcvae",
-)
+    "benchmarks", "approximations", "results", "planning", "quantization", "compression", "dcvae",
+)  # fmt: skip
 PAGES = [ROOT / "docs" / f"{name}.md" for name in NAMES]
 RESULTS = ROOT / "bench" / "results"
 MISSING = "Not measured yet."

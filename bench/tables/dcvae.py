@@ -14,7 +14,7 @@ HEAD = [
 
 
 def dcvae(results: Figures) -> str:
-    """A row a variant: means over its seeds; what chance would retrieve is said beside the table."""
+    """A row a variant: means over its seeds."""
     queue, rows = results["sizes"]["queue"], []
     for name in ORDER:
         cells = [c for c in results["cells"] if (c["variant"], c["queue"]) == (name, queue)]
@@ -35,7 +35,7 @@ def by_queue(results: Figures) -> str:
         [f"{cell['queue']:,}", *_means([cell["scores"]])]
         for cell in sorted(cells, key=lambda c: c["queue"])
     ]
-    return markdown(["keys", *HEAD], rows).rstrip("\n")
+    return markdown(["keys", *HEAD], rows)
 
 
 def _means(scores: list[Figures]) -> list[str]:
