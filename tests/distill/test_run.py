@@ -17,7 +17,7 @@ from veilform.distill.dataset import BucketSampler, Collator  # noqa: E402
 from veilform.distill.material import Material, predict  # noqa: E402
 from veilform.distill.methods import METHODS, Recipe, paper_recipe  # noqa: E402
 from veilform.distill.run import Job, distil  # noqa: E402
-from veilform.distill.stages import Settings, Stage, run_stage  # noqa: E402
+from veilform.distill.stages import Settings, Stage, last_checkpoint, run_stage  # noqa: E402, last_checkpoint
 from veilform.distill.student import load_model, new_student  # noqa: E402
 from veilform.distill.trainer import Weights  # noqa: E402
 from veilform.errors import InputError, ModelError  # noqa: E402
@@ -121,6 +121,17 @@ def test_interrupted_stage_resumes_to_the_same_weights(tiny, material, tmp_path)
     for name, value in whole.items():
         assert torch.allclose(resumed[name], value, atol=1e-6), name
         assert torch.equal(finished[name], resumed[name]), name
+
+
+def test_a_checkpoint_that_was_cut_is_not_gone_on_from(tmp_path):
+    assert last_checkpoint(tmp_path / "none") is None
+    for number, state in ((9, "{}"), (10, '{"epoch": 1'), (11, None)):
+        folder = tmp_path / f"checkpoint-{number}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    assert [each.name for each in tmp_path.iterdir()] == ["checkpoint-9"]
 
 
 def test_early_stopping(tiny, material, tmp_path):

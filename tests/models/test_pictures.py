@@ -242,11 +242,14 @@ def test_padding_is_around_the_middle() -> None:
 
 
 def test_a_long_strip_is_not_blown_up() -> None:
-    pytest.importorskip("PIL")
+    pillow = pytest.importorskip("PIL.Image")
     how = Preprocessing(do_resize=True, size=Size(shortest_edge=224), do_center_crop=True,
                         crop_size=224)  # fmt: skip
     with pytest.raises(InputError, match="too long and narrow"):
-        ImageEncoder((224, 224, 1), how).encode([np.zeros((1, 20_000), np.uint8)])
+        ImageEncoder((224, 224, 1), how).encode([np.zeros((1, 1000), np.uint8)])
+    assert ImageEncoder((224, 224, 1), how).encode([np.zeros((4, 200), np.uint8)])
+    with pytest.raises(InputError, match="empty"):
+        ImageEncoder((224, 224, 1), how).encode([pillow.new("L", (0, 9))])
 
 
 @settings(deadline=None, max_examples=40)

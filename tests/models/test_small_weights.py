@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from veilform.errors import InputError, ModelError
 from veilform.kernels import PackedMatrix, SmallMatrix
 from veilform.models.bert import names
 from veilform.models.bert.bounds import Gain, layer_bounds
+from veilform.models.bert.calibrate import calibrate
 from veilform.models.bert.closer import closer
 from veilform.models.bert.compile import ring_arrays, server_weights
 from veilform.models.bert.config import SMALL_PARTS, BertConfig
@@ -193,25 +195,67 @@ def test_the_worst_row_of_a_square_stays_bounded(
 PARTS = (names.INNER, names.OUT)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_lifted_value_has_the_ring_that_it_needs(
-    made: dict[str, Tiny], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lifted: dict[Role, list[tuple[int, np.ndarray]]] = {CLIENT: [], SERVER: []}
+Lifted = list[tuple[int, np.ndarray]]
+
+
+@pytest.fixture
+def lifted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Lifted]:
+    """Bits of a ring, and the values in it that were lifted, of all runs up to now."""
+    seen: dict[Role, Lifted] = {CLIENT: [], SERVER: []}
 
     def watched(me, x, bits=None):
         if bits is not None and bits > x.bits and isinstance(x.share, np.ndarray):
-            lifted[me.role].append((x.bits, x.share))
+            seen[me.role].append((x.bits, x.share))
         return (yield from open_value(me, x, bits))
 
     for each, module in list(sys.modules.items()):
         if each.startswith("veilform.") and getattr(module, "open_value", None) is open_value:
             monkeypatch.setattr(module, "open_value", watched)
+    return lambda: [
+        (bits, signed(ours + theirs, bits))
+        for (bits, ours), (_, theirs) in zip(seen[CLIENT], seen[SERVER], strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_lifted_value_has_the_ring_that_it_needs(
+    made: dict[str, Tiny], name: str, lifted: Callable[[], Lifted]
+) -> None:
     assert made[name].run(TEXTS, 32).flag == 0
-    assert lifted[CLIENT], "no lift was seen"
-    for (bits, ours), (_, theirs) in zip(lifted[CLIENT], lifted[SERVER], strict=True):
-        largest = int(np.abs(signed(ours + theirs, bits)).max())
-        assert largest <= 2 ** (bits - 2), f"a value of {bits} bits is of {largest}"
+    assert lifted(), "no lift was seen"
+    for bits, values in lifted():
+        assert int(np.abs(values).max()) <= 2 ** (bits - 2), f"too large for {bits} bits"
+
+
+def test_what_rounding_leaves_of_terms_that_cancel_has_its_ring(
+    tmp_path: Path, lifted: Callable[[], Lifted]
+) -> None:
+    """Inner neurons in pairs with opposite outer weights: only rounding is left of them."""
+    make_tiny(tmp_path / "float", seed=1, calibrated=True, int8_embeddings=False)
+    folder = tmp_path / "small"
+    quantize(tmp_path / "float", folder, EVERY)
+    tensors = dict(load_file(folder / "model.safetensors"))
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        for part in ("weight", "bias"):
+            inner = tensors[f"{names.layer(i, names.INNER)}.{part}"]
+            half = len(inner) // 2
+            inner[half:] = inner[:half]
+        outer = tensors[f"{names.layer(i, names.OUT)}.weight"]
+        outer[:, :half] = 32 * np.rint(rng.uniform(-100, 100, outer[:, :half].shape))
+        outer[:, half:] = -outer[:, :half]
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "calibration.json").unlink()
+    calibrate(folder, TEXTS * 4).save(folder)
+    # Otherwise the variance, out of its range, would raise the flag.
+    content = json.loads((folder / "calibration.json").read_text())
+    for layer in content["layers"]:
+        layer["feedforward_variance"]["valid"]["high"] *= 30
+    (folder / "calibration.json").write_text(json.dumps(content))
+    tiny = Tiny.load(folder)
+    for _ in range(4):
+        assert tiny.run(TEXTS[:1], 32).flag == 0
+    assert max(int(np.abs(v).max()) / 2 ** (bits - 2) for bits, v in lifted()) <= 1
 
 
 # --- Rounding ------------------------------------------------------------------------------------

@@ -48,10 +48,18 @@ def test_an_npz_file_that_is_none(tmp_path, arrays, why):
 
 def test_files_and_names_that_are_nothing(npz, tmp_path):
     np.savez(tmp_path / "objects.npz", images=np.array([{}]))
+    np.savez(tmp_path / "cut.npz", images=np.zeros((9, 4, 4), np.uint8))
+    whole = (tmp_path / "cut.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole.replace(b"(9, 4, 4)", b"(9999999999, 4, 4)", 1))
     (tmp_path / "text.npz").write_text("no zip")
-    for name in ("objects.npz", "text.npz"):
-        with pytest.raises(InputError, match="no NPZ file of plain arrays"):
-            data.load(str(tmp_path / name))
+    np.save(tmp_path / "array.npz", np.zeros(3))
+    (tmp_path / "array.npz.npy").rename(tmp_path / "array.npz")
+    for name, why in (
+        ("objects", "give numbers"), ("cut", "no NPZ file"), ("text", "no NPZ file"),
+        ("array", "no NPZ file"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=why):
+            data.load(str(tmp_path / f"{name}.npz"))
     for name in ("none", "none.npz", ""):
         with pytest.raises(InputError, match="give fashion_mnist"):
             data.load(str(tmp_path / name) if name else "\0")

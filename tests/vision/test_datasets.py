@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from veilform.errors import InputError
 from veilform.vision import datasets, fashion
+from veilform.vision import idx as idx_files
 
 NAMES = ("T-shirt/top", "coat", "bag")
 
@@ -69,6 +71,13 @@ def test_idx_files(tmp_path: Path, end: str) -> None:
     assert np.array_equal(datasets.unlabelled(str(path), 2), images[:2])
     with pytest.raises(InputError, match="has a label 2, the model has 2"):
         datasets.labelled(str(path), NAMES[:2])
+
+
+def test_idx_files_that_hold_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "none-idx3-ubyte"
+    path.write_bytes(struct.pack(">4B3I", 0, 0, 8, 3, 0, 2**32 - 1, 2**32 - 1))
+    with pytest.raises(InputError, match="holds nothing"):
+        idx_files.read(path, 3)
 
 
 def test_idx_files_that_are_damaged(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from tests.vision.small import LABELS, MOBILE, PADDED, RESNET, mobile, pixels, resnet
 
 from veilform.errors import InputError, ModelError
@@ -76,6 +77,53 @@ def test_labels_and_folders_that_do_not_fit(tmp_path: Path) -> None:
     assert "must name the classes 0 to 2" in families.examine(tmp_path / "model")[0]
 
 
+def test_a_folder_that_was_not_finished_is_no_model_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Least of all one whose pictures would be prepared in another way."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("write_tensors", "CONFIG"):
+        folder = tmp_path / step
+        monkeypatch.setattr(importing, step, killed)
+        with pytest.raises((KeyboardInterrupt, TypeError)):
+            mobile(folder)
+        monkeypatch.undo()
+        assert (folder / "preprocessor_config.json").is_file()
+        assert "config.json" in families.examine(folder)[0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("name", ["classifier.1.weight", "classifier.1.bias"])
+def test_a_head_without_bounds_is_not_served(tmp_path: Path, name: str, value: float) -> None:
+    folder = mobile(tmp_path / "model")
+    tensors = dict(load_file(folder / "model.safetensors"))
+    tensors[name].reshape(-1)[0] = value
+    save_file(tensors, folder / "model.safetensors")
+    assert "not finite or is huge" in families.examine(folder)[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        ("clips.json", {"stem": -1.0}, "clipped at -1"),
+        ("clips.json", {"stem": 0.0}, "clipped at 0"),
+        ("winograd.json", {"layer2.0.conv1": 2}, "cannot be computed by Winograd"),
+        ("winograd.json", {"layer2.0.downsample.0": 4}, "cannot be computed by Winograd"),
+        ("winograd.json", {"none": 4}, "cannot be computed by Winograd"),
+    ],
+)
+def test_what_a_calibration_may_not_say(
+    tmp_path: Path, file: str, content: dict[str, float], why: str
+) -> None:
+    folder = resnet(tmp_path / "model")
+    path = folder / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
+    assert why in families.examine(folder)[0]
+
+
 # Programs of torch.export
 
 
@@ -105,6 +153,22 @@ def test_a_program_s_tensors_are_read_without_torch(program) -> None:
     assert set(wanted) <= set(found)
     for name, tensor in wanted.items():
         assert np.array_equal(found[name], tensor), name
+
+
+def test_tensors_that_share_a_file_share_its_numbers(program, tmp_path: Path) -> None:
+    """An archive cannot ask for more memory by naming one file again and again."""
+    path, _ = program
+    out = tmp_path / "again.pt2"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(out, "w") as copy:
+        for item in source.namelist():
+            content = source.read(item)
+            if item.endswith("weights_config.json"):
+                index = json.loads(content)
+                index["config"]["again"] = index["config"]["conv.weight"]
+                content = json.dumps(index).encode()
+            copy.writestr(item, content)
+    found = exported.read(out)
+    assert np.shares_memory(found["again"], found["conv.weight"])
 
 
 def test_what_a_program_may_not_be(program, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from veilform.commands import console
 from veilform.commands.console import Certificates, ClientStock, DealerAt, Json, Public, ServerAt
 from veilform.errors import InputError
+from veilform.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +48,14 @@ def draw(
     """Draw images privately by a running service. Latents and images stay on this machine."""
     from veilform.serve.remote import remote_client
     from veilform.vision.dcvae import asking
+    from veilform.vision.dcvae.images import grid, write_png
 
     if out.suffix.lower() != ".png":
         raise InputError(f"{out}: pictures are written as PNG; name a file that ends in .png")
-    width = asking.require(public, asking.DECODER).network.image[-1]
+    network = asking.require(public, asking.DECODER).network
+    width, channels = network.image[-1], network.wires()[-1][-1]
+    if channels not in (1, 3):
+        raise InputError(f"{public} draws images of {channels} channels, which no PNG file has")
     given = (
         asking.latents(count, width, truncation, seed)
         if latents is None
@@ -56,13 +63,12 @@ def draw(
     )
     costs: list[InferenceCost] = []
     with (
+        _replacing(out) as part,
         remote_client(public, server, dealer, certificates, stock) as client,
         _progress("drawing", len(given), as_json) as bar,
     ):
         made = asking.decode(client, given, _told(costs, bar))
-    from veilform.vision.dcvae.images import grid, write_png
-
-    write_png(out, grid(made, min(GRID_COLUMNS, len(made))), scale)
+        write_png(part, grid(made, min(GRID_COLUMNS, len(made))), scale)
     _report(out, costs, as_json)
 
 
@@ -91,13 +97,25 @@ def encode(
     pictures = families.client_side(public).encoder.encode(image)
     costs: list[InferenceCost] = []
     with (
+        _replacing(out) as part,
         remote_client(public, server, dealer, certificates, stock) as client,
         _progress("encoding", len(pictures), as_json) as bar,
     ):
         found = asking.encode(client, pictures, _told(costs, bar))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.save(out, found, allow_pickle=False)
+        with part.open("wb") as file:
+            np.save(file, found, allow_pickle=False)
     _report(out, costs, as_json)
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """So that no run is spent on what cannot be written."""
+    with ExitStack() as stack:
+        try:
+            part = stack.enter_context(replacing(out))
+        except OSError as error:
+            raise InputError(f"cannot write {out}: {error.strerror}") from None
+        yield part
 
 
 def _told(costs: list[InferenceCost], bar: Progress) -> Callable[[int, InferenceCost], None]:

@@ -19,11 +19,12 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 
 from veilform.distill.material import Material
 from veilform.distill.ranks.layout import Layout
 from veilform.distill.trainer import DistilTrainer, Weights
+from veilform.files import replacing
 
 BEST = "best.safetensors"
 DONE = "done.json"
@@ -91,7 +92,7 @@ def run_stage(
     train = material.train if stage.unlabelled else material.labelled
     set_seed(settings.seed)
     steps = math.ceil(len(train) / settings.batch_size) * stage.epochs
-    last = get_last_checkpoint(str(folder)) if folder.exists() else None
+    last = last_checkpoint(folder)
     arguments = {
         "num_train_epochs": stage.epochs,
         "learning_rate": stage.lr,
@@ -139,10 +140,24 @@ def run_stage(
     if trainer.is_world_process_zero():
         state = {name: value.contiguous() for name, value in model.state_dict().items()}
         save_file(state, folder / BEST)
-        done.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        with replacing(done) as part:
+            part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
     return result
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest of the Trainer's checkpoints that is whole; what was cut after it is removed."""
+    found = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-[0-9]*")}
+    for _, path in sorted(found.items(), reverse=True):
+        try:
+            json.loads((path / TRAINER_STATE_NAME).read_text(encoding="utf-8"))  # written last
+        except (OSError, ValueError):
+            shutil.rmtree(path, ignore_errors=True)
+            continue
+        return str(path)
+    return None
 
 
 def _point(entry: dict) -> dict:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from veilform.drive.network import Passed
@@ -23,6 +23,8 @@ SHORTEST_DEADLINE_S = 1.0
 LONGEST_DEADLINE_S = 600.0
 INLINE_CHARACTERS = 4096
 """Turned into tokens at once; more would hold up other requests, and goes to another thread."""
+READERS = ThreadPoolExecutor(2, "reads")
+"""So few at a time: a picture of some kilobytes may decode to hundreds of megabytes."""
 
 
 async def outcomes(
@@ -88,7 +90,11 @@ async def _submit(
 
     if sum(map(_size, inputs)) <= INLINE_CHARACTERS:
         return submit()
-    return await run_in_threadpool(submit)
+    reading = asyncio.get_running_loop().run_in_executor(READERS, submit)
+    try:
+        return await asyncio.wait_for(reading, deadline_s)
+    except (TimeoutError, asyncio.TimeoutError):
+        raise late() from None
 
 
 def _size(given: Any) -> int:

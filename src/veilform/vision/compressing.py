@@ -21,6 +21,7 @@ from transformers import TrainerCallback, set_seed
 
 from veilform.drive.trace import Trace
 from veilform.errors import InputError
+from veilform.files import replacing
 from veilform.models.vision.config import Family, MobileNetV2
 from veilform.models.vision.merging import merge, prunable, with_merged
 from veilform.models.vision.network import Network
@@ -174,8 +175,8 @@ def _begin(out: Path, job: dict[str, Any]) -> None:
     if path.is_file() and path.read_bytes() != content:
         raise InputError(f"{out} has stages that were made with other settings, data or weights: "
                          f"give another folder, or remove {path.parent}")  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:
@@ -212,8 +213,8 @@ def _targets(teacher: ImageNetwork, split: Split, normal: Normal, path: Path) ->
     if path.is_file() and len(kept := load_file(path)["logits"]) == len(split.labels):
         return kept
     logits = logits_of(teacher, _batches(split, normal))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"logits": logits}, path)
+    with replacing(path) as part:
+        save_file({"logits": logits}, part)
     return logits
 
 

@@ -7,6 +7,7 @@ is held out as ``dev``; ``test`` is looked at once, at the end.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +19,13 @@ from numpy.typing import NDArray
 from veilform.errors import InputError
 from veilform.models.vision import pictures
 from veilform.models.vision.preprocess import BILINEAR
-from veilform.vision import fashion
+from veilform.vision import fashion, npy
 from veilform.vision.fashion import FASHION
 
+ARRAYS = ("images", "labels", "test_images", "test_labels")
+MOST_BYTES = 8 << 30
+"""Of an array of an NPZ file."""
+_ZIP = (zipfile.BadZipFile, EOFError, RuntimeError)
 SIDE = 32
 DEV = 12
 _SEED = 20
@@ -125,10 +130,15 @@ def _held_out(train: Split, test: Split | None, classes: Sequence[str]) -> Pictu
 
 
 def _npz(path: Path) -> Pictures:
+    arrays: dict[str, NDArray[np.generic]] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            for name in set(archive.namelist()) & {f"{each}.npy" for each in ARRAYS}:
+                if archive.getinfo(name).file_size > MOST_BYTES:
+                    raise InputError(f"{name} of {path} has over {MOST_BYTES >> 30} GiB")
+                content = archive.read(name)
+                arrays[name.removesuffix(".npy")] = npy.parse(content, f"{name} of {path}")
+    except (OSError, ValueError, NotImplementedError, zlib.error, *_ZIP) as error:
         raise InputError(f"{path} is no NPZ file of plain arrays: {error}") from None
     train = _arrays(path, arrays, "images", "labels")
     test = None

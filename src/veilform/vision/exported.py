@@ -68,8 +68,9 @@ def read(path: Path) -> Mapping[str, NDArray[Any]]:
             listed = _member(archive, names[0], min(_MOST_INDEX_BYTES, len(content)))
             index = msgspec.json.decode(listed, type=_Index)
             folder = names[0].rpartition("/")[0]
+            read: dict[tuple[str, int], NDArray[Any]] = {}
             return {
-                name: _tensor(archive, folder, name, entry, len(content))
+                name: _tensor(archive, folder, name, entry, len(content), read)
                 for name, entry in index.config.items()
             }
     except (msgspec.MsgspecError, *_BROKEN) as error:
@@ -94,8 +95,14 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
 
 
 def _tensor(
-    archive: zipfile.ZipFile, folder: str, name: str, entry: _Entry, most: int
+    archive: zipfile.ZipFile,
+    folder: str,
+    name: str,
+    entry: _Entry,
+    most: int,
+    read: dict[tuple[str, int], NDArray[Any]],
 ) -> NDArray[Any]:
+    """One tensor. Those that share a stored file share its numbers, which ``read`` keeps."""
     meta = entry.tensor_meta
     if entry.use_pickle or meta is None:
         raise ModelError(
@@ -110,14 +117,21 @@ def _tensor(
     in_order = all(
         have == want or size == 1 for have, want, size in zip(steps, expected, shape, strict=False)
     )
-    raw = _member(archive, f"{folder}/{entry.path_name}", most)
-    if len(raw) % np.dtype(_TYPES[meta.dtype]).itemsize:
-        raise ModelError(f"{name} has {len(raw)} bytes, which are no whole numbers")
-    flat = np.frombuffer(raw, _TYPES[meta.dtype])
+    flat = read.get((entry.path_name, meta.dtype))
+    if flat is None:
+        flat = _numbers(_member(archive, f"{folder}/{entry.path_name}", most), name, meta.dtype)
+        read[entry.path_name, meta.dtype] = flat
     if len(steps) != len(shape) or not in_order or meta.storage_offset.as_int:
         raise ModelError(f"{name} is not stored row by row: call .contiguous() before exporting")
     if flat.size != math.prod(shape):
         raise ModelError(f"{name} has {flat.size} numbers for the shape {shape}")
-    if meta.dtype == _BFLOAT16:
-        flat = (flat.astype(np.uint32) << 16).view(np.float32)
     return flat.reshape(shape)
+
+
+def _numbers(raw: bytes, name: str, dtype: int) -> NDArray[Any]:
+    if len(raw) % np.dtype(_TYPES[dtype]).itemsize:
+        raise ModelError(f"{name} has {len(raw)} bytes, which are no whole numbers")
+    flat = np.frombuffer(raw, _TYPES[dtype])
+    if dtype == _BFLOAT16:
+        return (flat.astype(np.uint32) << 16).view(np.float32)
+    return flat

@@ -33,6 +33,8 @@ def read(path: Path, axes: int, most: int = MOST_BYTES) -> NDArray[np.uint8]:
                 raise InputError(f"{path} is no IDX file of bytes with {axes} axes, nor a picture")
             shape = struct.unpack(f">{axes}I", header[4:])
             size = int(np.prod(shape, dtype=object))
+            if not size:
+                raise InputError(f"{path} holds nothing")
             if size > most:
                 raise InputError(f"{path} is over the limit of {most} bytes")
             content = file.read(size + 1)

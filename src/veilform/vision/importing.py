@@ -59,9 +59,10 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise InputError(f"{folder} is not empty; give another folder")
-        (folder / CONFIG).write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=1))
-        write_tensors(folder / WEIGHTS, shapes, (ready[name] for name in shapes))
+        # The config last: without it a folder is no model's, with it nothing else may be missing.
         how.save(folder)
+        write_tensors(folder / WEIGHTS, shapes, (ready[name] for name in shapes))
+        (folder / CONFIG).write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=1))
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}") from None
 

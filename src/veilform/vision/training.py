@@ -25,10 +25,10 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from veilform.distill.losses import logit_loss
-from veilform.distill.stages import BEST, DONE
+from veilform.distill.stages import BEST, DONE, last_checkpoint
+from veilform.files import replacing
 from veilform.vision.data import Split
 
 SMOOTHING = 0.1
@@ -171,7 +171,7 @@ def run_stage(
         model.load_state_dict(load_file(folder / BEST))
         return json.loads(done.read_text(encoding="utf-8"))
     set_seed(stage.seed)
-    last = get_last_checkpoint(str(folder)) if folder.exists() else None
+    last = last_checkpoint(folder)
     steps = math.ceil(len(train) / stage.batch_size) * stage.epochs
     arguments: dict[str, Any] = {
         "num_train_epochs": stage.epochs,
@@ -215,7 +215,8 @@ def run_stage(
     model.cpu()
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / BEST)
-    done.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    with replacing(done) as part:
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
     return result

@@ -120,12 +120,14 @@ def test_what_cannot_be_asked(veilform, services, certificates, tmp_path):
         ([*draw, out, "--latents", files["wide"]], 2, "the model takes N x"),
         ([*draw, out, "--latents", files["large"]], 2, "beyond"),
         ([*draw, out, "--latents", files["none"]], 2, "no numbers"),
-        ([*draw, out, "--latents", files["text"]], 2, "N x D numbers"),
+        ([*draw, out, "--latents", files["text"]], 2, "give numbers"),
         ([*draw, out, "--latents", files["cube"]], 2, "N x D numbers"),
-        ([*draw, out, "--latents", files["objects"]], 2, "no .npy file"),
-        ([*draw, out, "--latents", files["claims"]], 2, "no .npy file"),
+        ([*draw, out, "--latents", files["objects"]], 2, "give numbers"),
+        ([*draw, out, "--latents", files["claims"]], 2, "claims.npy"),
         ([*draw, out, "--latents", tmp_path / "gone.npy"], 2, "cannot be read"),
         ([*draw, out, "--truncation", 0], 2, "cannot draw"),
+        ([*draw, out, "--truncation", 1e-9], 2, "0.01 or more"),
+        ([*draw, files["wide"] / "a.png"], 2, "cannot write"),
         ([*encode, tmp_path / "gone.png", "--out", tmp_path / "a.npy"], 2, "gone.png"),
         ([*encode, tmp_path / "gone.png", "--out", tmp_path / "a.txt"], 2, ".npy"),
         ([*draw[:2], encoder.public, *draw[3:], out], 3, "not of a DC-VAE's decoder"),
@@ -134,3 +136,4 @@ def test_what_cannot_be_asked(veilform, services, certificates, tmp_path):
         found, _, complaint = veilform(*call)
         assert (found, why in complaint) == (code, True), (call, complaint)
     assert not out.exists()
+    assert not list((tmp_path / "s").glob("*")), "stock was made for what cannot be done"

@@ -99,6 +99,18 @@ def test_a_manifest_can_be_dealt(model, name):
     assert check_dealable(again) > 0
 
 
+def test_sides_whose_tangents_differ_in_a_bit_have_other_manifests(model, monkeypatch):
+    """Both fit the tangent's lines by themselves: what differs would be noise, not an error."""
+    _, folder = model
+    sides = [ServerSide(folder / "decoder") for _ in range(2)]
+    first = sides[0].manifest(Shape(1, 1), "0" * 64)
+    of = SecureNetwork.constants.fget
+    changed = [each ^ np.uint64(1) for each in of(sides[1].program(Shape(1, 1)))]
+    assert changed
+    monkeypatch.setattr(SecureNetwork, "constants", changed)
+    assert sides[1].manifest(Shape(1, 1), "0" * 64).digest != first.digest
+
+
 def test_a_client_draws_over_tls(model, party_identities, tmp_path):
     """The latent stays the client's, the weights the server's; by the services that texts use."""
     made, folder = model

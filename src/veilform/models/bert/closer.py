@@ -9,6 +9,10 @@ the normalised row u: with y = u A + b and weights w,
 
 and the matrix's Frobenius norm, which bounds the first term over |u|^2, is the root of w H w^T with
 H the squares of the elements of A^T A.
+
+Such a bound is small where terms cancel, but what rounding adds does not cancel: it grows with the
+terms. So beside each stands what the terms amount to uncancelled, ROUNDING of it, and a unit of
+every value that is multiplied.
 """
 
 from __future__ import annotations
@@ -23,6 +27,12 @@ from veilform.approx.entry import Activation, Reach
 from veilform.models.bert import names
 from veilform.models.bert.bounds import SLACK, Affine, Gain, LayerBounds, Real, Tensors
 from veilform.models.bert.config import BertConfig
+
+ROUNDING = 2.0**-7
+"""Relative errors of a layer's wires together: rows have nine fraction bits (2 x 2^-9 in a square
+or a product of two), a quotient and a reciprocal root their tables' tolerance."""
+UNIT = 2.0**-8
+"""Of queries, keys, values and activations: the coarsest scale that a plan gives them."""
 
 
 def closer(
@@ -63,7 +73,9 @@ def _scores(q: Affine, k: Affine) -> float:
     square = float(np.linalg.eigvalsh(half @ (k.weight.T @ k.weight) @ half).max())
     mixed = np.linalg.norm(q.weight @ k.bias) + np.linalg.norm(k.weight @ q.bias)
     whole = d * math.sqrt(max(square, 0.0)) + root * float(mixed) + abs(float(q.bias @ k.bias))
-    return whole / math.sqrt(size)
+    lengths = q.length(root), k.length(root)
+    rounded = ROUNDING * lengths[0] * lengths[1] + UNIT * math.sqrt(size) * sum(lengths)
+    return (whole + rounded) / math.sqrt(size)
 
 
 def _centred(x: Real) -> Real:
@@ -92,7 +104,12 @@ def _attended(v: Affine, out: Affine, heads: list[tuple[int, int]], before: Gain
         for start, stop in heads
     )
     constant = v.bias @ weight + _centred(out.bias + before.bias)
-    found: Real = root * reach + np.abs(constant) + _residual(before.gain)
+    terms = sum(
+        v.columns(start, stop).length(root) * np.linalg.norm(weight[start:stop], axis=0)
+        for start, stop in heads
+    )
+    rounded = ROUNDING * terms + UNIT * np.abs(weight).sum(0)
+    found: Real = root * reach + np.abs(constant) + rounded + _residual(before.gain)
     return found
 
 
@@ -106,11 +123,15 @@ def _forward(activation: Activation, inner: Affine, outer: Affine, middle: Gain)
     bias = _centred(outer.bias + fold.offset * outer.weight.sum(0) + middle.bias)
     own = Affine(inner.weight, shifted)
     reach = activation.reach(Reach(own.element(root), own.length(root)))
-    plain = np.linalg.norm(weight, axis=0) * reach.length + np.abs(bias)
+    lengths = np.linalg.norm(weight, axis=0)
+    plain = lengths * reach.length + np.abs(bias)
     if activation.square:
         gram = (inner.weight.T @ inner.weight) ** 2
         form = d * np.sqrt(np.maximum((weight * (gram @ weight)).sum(0), 0))
         mixed = 2 * root * np.linalg.norm(inner.weight @ (weight * shifted[:, None]), axis=0)
-        plain = np.minimum(plain, form + mixed + np.abs(shifted**2 @ weight + bias))
+        rounded = ROUNDING * lengths * (reach.length + own.length(root))
+        rounded += UNIT * np.abs(weight).sum(0)
+        constant = np.abs(shifted**2 @ weight + bias)
+        plain = np.minimum(plain, form + mixed + constant + rounded)
     found: Real = plain + _residual(middle.gain)
     return found

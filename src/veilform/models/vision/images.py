@@ -16,6 +16,8 @@ from veilform.models.vision.preprocess import Pixels, Preprocessing, Real
 
 MOST_BYTES = 4 << 30
 """Of all images that are encoded at once."""
+MOST_TIMES = 64
+"""So many times the pixels that a network takes may a picture have once it is resized."""
 
 
 class ImageBatch(NamedTuple):
@@ -102,8 +104,11 @@ class ImageEncoder:
             height, width = picture.shape[:2]
         else:
             height, width = picture.height, picture.width
+        if not height * width:
+            raise InputError(f"{name} is empty: {height} x {width} pixels")
         size = self.how.resized(height, width, self.image)
-        if size[0] * size[1] > pictures.MOST_PIXELS:
+        # Of what is resized to be cropped: a thin line would become an enormous picture.
+        if size[0] * size[1] > MOST_TIMES * self.image[0] * self.image[1]:
             raise InputError(f"{name} is too long and narrow: {height} x {width} pixels")
         pixels: Pixels = pictures.resize(picture, size, self.how.resample)
         return self.how.entries(self._sized(self.how.framed(pixels, self.image), name))

@@ -28,6 +28,8 @@ PIXEL = 12
 WEIGHT = 13
 """Scale of kernels, before what Winograd's transforms carry is added."""
 SUM = PIXEL + WEIGHT
+HUGE = 2.0**20
+"""No weight or bias may be so large; integers of it have room in 64 bits at every scale here."""
 
 
 class StepScales(msgspec.Struct, frozen=True):
@@ -98,15 +100,24 @@ def rounded_kernel(folded: Folded) -> np.ndarray:
     Raises:
         ModelError: a weight is not finite, or is 2^20 or more.
     """
-    if not np.all(np.abs(folded.kernel) < 2.0**20) or not np.all(np.abs(folded.bias) < 2.0**20):
-        raise ModelError("a weight or bias, with its batch norm folded, is not finite or is huge")
+    _check_finite(folded.kernel, folded.bias)
     return np.rint(folded.kernel * 2.0**WEIGHT).astype(np.int64)
 
 
+def _check_finite(*tensors: np.ndarray) -> None:
+    if not all(np.all(np.abs(each) < HUGE) for each in tensors):
+        raise ModelError("a weight or bias, its batch norm folded in, is not finite or is huge")
+
+
 def rounded_head(tensors: Tensors, network: Network, scale: int) -> np.ndarray:
-    """The head's integers (C, classes) for sums of pixels, at a scale."""
+    """The head's integers (C, classes) for sums of pixels, at a scale.
+
+    Raises:
+        ModelError: a weight is not finite, or is 2^20 or more.
+    """
     height, width, _ = network.wires()[-1]
     weight = np.asarray(tensors[network.head + ".weight"], np.float64)
+    _check_finite(weight, np.asarray(tensors[network.head + ".bias"], np.float64))
     return np.rint(weight.T / (height * width) * 2.0**scale).astype(np.int64)
 
 
@@ -125,9 +136,15 @@ def plan(
         tiles: by a convolution's name, m of its Winograd transform; direct if it has none.
 
     Raises:
-        ModelError: a step's sum does not fit 64 bits, as a ReLU before it is not clipped.
+        ModelError: a step's sum does not fit 64 bits, as a ReLU before it is not clipped; a tile is
+            of no convolution that can have one; or a clip rounds to nothing.
     """
     tiles = tiles or {}
+    able = {branch.name for branch, conv, _ in network.convolutions() if conv.winograd}
+    if strange := sorted(set(tiles) - able):
+        raise ModelError(
+            f"{strange[0]} cannot be computed by Winograd's transforms; calibrate again"
+        )
     pixel = int(np.ceil(largest * 2**PIXEL))
     ranges, widths = [_Range(-pixel, pixel)], []
     steps: list[StepScales] = []
@@ -175,8 +192,14 @@ def _check(ring: int, name: str) -> None:
 
 def _top(step: Step, caps: Mapping[str, float]) -> int:
     """Where an activation is clipped, at scale PIXEL; 0 if it is not."""
-    real = {"relu6": RELU6, "relu": caps.get(step.name, 0.0)}.get(step.activation, 0.0)
-    return round(real * 2**PIXEL)
+    if step.activation == "relu6":
+        return int(RELU6) << PIXEL
+    if step.activation != "relu" or step.name not in caps:
+        return 0
+    top = round(min(caps[step.name], HUGE) * 2**PIXEL)
+    if top < 1:
+        raise ModelError(f"{step.name} would be clipped at {caps[step.name]:g}: calibrate again")
+    return top
 
 
 def _sum_range(tensors: Tensors, step: Step, ranges: list[_Range]) -> _Range:

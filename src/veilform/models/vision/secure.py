@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from veilform.protocol.opening import raised
 from veilform.protocol.party import Party
 from veilform.protocol.share import preshare, reveal
 from veilform.protocol.truncate import drop
-from veilform.ring import extend
+from veilform.ring import Words, extend
 from veilform.roles import CLIENT
 from veilform.shapes import Abstract
 from veilform.values import Additive, Array, Preshared, Weight
@@ -52,6 +52,13 @@ class SecureNetwork:
     def input_shape(self) -> tuple[int, ...]:
         """Of the images, (B, H, W, C)."""
         return (self.batch, *self.network.image)
+
+    @property
+    def constants(self) -> Sequence[Words]:
+        """What both parties compute in floating point: sides that differ in a bit must not run."""
+        if self.network.steps[-1].activation != "tanh":
+            return ()
+        return TANH.constants(_tangent(self.scales.steps[-1]))
 
     def abstract(self, me: Party) -> Protocol[Answer | None]:
         """The program on shapes, for a trace."""
@@ -97,7 +104,7 @@ class SecureNetwork:
             me.begin("activation" if step.activation != "none" else "linear")
             x = drop(me, total, at.shift)
             if step.activation == "tanh":
-                return (yield from _shown(me, (yield from _tanh(me, x, at.output))))
+                return (yield from _shown(me, (yield from _tanh(me, x, at))))
             wires.append((yield from _finish(me, step, at, x)))
         me.begin("head")
         head = self.scales.head
@@ -112,11 +119,15 @@ def _shown(me: Party, x: Additive | Preshared) -> Protocol[Answer | None]:
     return None if shown is None else Answer(extend(shown, x.bits), me.zeros(x.shape))
 
 
-def _tanh(me: Party, x: Preshared, bits: int) -> Protocol[Additive]:
-    """At scale LOGIT, in a ring of ``bits`` bits."""
+def _tanh(me: Party, x: Preshared, at: StepScales) -> Protocol[Additive]:
+    """At scale LOGIT."""
     assert TANH.secure is not None
-    how = Elementwise(PIXEL, x.bits - PIXEL - 2, LOGIT, bits)
-    return (yield from TANH.secure(me, x, how, []))
+    assert x.bits == at.ring - at.shift
+    return (yield from TANH.secure(me, x, _tangent(at), []))
+
+
+def _tangent(at: StepScales) -> Elementwise:
+    return Elementwise(PIXEL, at.ring - at.shift - PIXEL - 2, LOGIT, at.output)
 
 
 def _finish(me: Party, step: Step, at: StepScales, x: Preshared) -> Protocol[Preshared]:

@@ -108,8 +108,10 @@ class Side:
     @functools.lru_cache(maxsize=32)  # noqa: B019
     def manifest(self, shape: Shape, weights: str) -> Manifest:
         """What binds a stock to this model, these masked weights and this shape."""
-        told = msgspec.json.encode((self.published, self.network))
-        digest = hashlib.sha256(told).hexdigest()
+        hasher = hashlib.sha256(msgspec.json.encode((self.published, self.network)))
+        for constants in self.program(shape).constants:
+            hasher.update(constants.tobytes())
+        digest = hasher.hexdigest()
         return self.trace(shape).manifest(digest, shape.batch, shape.length, weights)
 
 

@@ -17,9 +17,12 @@ from veilform.models.vision.described import ImageConfig
 from veilform.models.vision.generative import Decoder
 from veilform.models.vision.images import ImageBatch
 from veilform.serve.client import Client, InferenceCost
+from veilform.vision import npy
 
 DECODER, ENCODER = "dcvae-decoder", "dcvae-encoder"
 MOST_FILE_BYTES = 64 << 20
+LEAST_TRUNCATION = 0.01
+"""Below it, entries would be drawn again and again."""
 
 Real = NDArray[np.float64]
 Images = NDArray[np.uint8]
@@ -50,8 +53,10 @@ def latents(
     """
     most = Decoder.largest if truncation is None else truncation
     assert most is not None
-    if count < 1 or not most > 0:
-        raise InputError(f"cannot draw {count} latents with truncation {truncation}")
+    if count < 1 or not most >= LEAST_TRUNCATION:
+        raise InputError(
+            f"cannot draw {count} latents with truncation {truncation}: {LEAST_TRUNCATION} or more"
+        )
     random = np.random.default_rng(seed)
     drawn = random.standard_normal((count, width))
     while (beyond := np.abs(drawn) > most).any():
@@ -103,12 +108,10 @@ def read_latents(path: Path) -> Real:
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             raise InputError(f"{path} has over {MOST_FILE_BYTES >> 20} MiB; give fewer latents")
-        # A map of the file: a length that it only claims allocates nothing.
-        found = np.lib.format.open_memmap(path, mode="r")
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, EOFError):
-        raise InputError(f"{path} is no .npy file of numbers") from None
-    if found.dtype.kind not in "fiu" or found.ndim not in (1, 2):
+    found = npy.parse(content, str(path))
+    if found.ndim not in (1, 2):
         raise InputError(f"{path} holds {found.dtype} of shape {found.shape}; give N x D numbers")
     return np.atleast_2d(found).astype(np.float64)

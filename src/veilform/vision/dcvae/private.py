@@ -38,13 +38,14 @@ def prepare(folder: Path, images: Images) -> None:
     """
     model = DCVAE.from_pretrained(folder)
     images = images[:CALIBRATED_ON]
+    side = model.config.size
+    # Before its clips, without which the encoder is not served.
+    Preprocessing(
+        do_resize=True, size=Size(shortest_edge=side), do_center_crop=True,
+        crop_size=Size(side, side), do_normalize=True, image_mean=(0.5,), image_std=(0.5,),
+    ).save(folder / ENCODER)  # fmt: skip
     # Latents of images too: those are what a client who encoded something asks for.
     latents = np.concatenate([model.latents(CALIBRATED_ON), model.encode(images)])
     for name, inputs in ((DECODER, as_pixels(latents)), (ENCODER, as_reals(images))):
         plain = PlainNetwork.load(folder / name)
         save_clips(folder / name, calibrate(plain, inputs))
-    side = model.config.size
-    Preprocessing(
-        do_resize=True, size=Size(shortest_edge=side), do_center_crop=True,
-        crop_size=Size(side, side), do_normalize=True, image_mean=(0.5,), image_std=(0.5,),
-    ).save(folder / ENCODER)  # fmt: skip

@@ -6,7 +6,6 @@ All of it is tensors: networks with their buffers and queues, both optimisers, t
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from veilform.errors import InputError, ModelError
+from veilform.files import replacing
 from veilform.vision.dcvae.config import Config
 from veilform.vision.dcvae.training import Trainer
 
@@ -42,11 +42,9 @@ def save(trainer: Trainer, folder: Path, images: str) -> None:
     """
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     facts = _Facts(trainer.config, images, trainer.step)
-    part = folder / (STATE + ".part")
-    save_file(_tensors(trainer), part, {"facts": msgspec.json.encode(facts).decode()})
-    os.replace(part, folder / STATE)
+    with replacing(folder / STATE) as part:
+        save_file(_tensors(trainer), part, {"facts": msgspec.json.encode(facts).decode()})
 
 
 def resume(trainer: Trainer, folder: Path, images: str) -> bool:
