@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Serve Transformers privately: the server sees no input, the client sees no weights.",
+    help="Serve models of texts and images privately: no input is seen, and no weights.",
 )
 app.command()(demo.demo)
 app.command()(models.cost)

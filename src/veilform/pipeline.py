@@ -119,6 +119,8 @@ def pipeline(
     if mode == "plain":
         if any(given is not None for given in (server, dealer, certificates, stock)):
             raise InputError("mode 'plain' takes no server, dealer, certificates or stock")
+        if private_embedding and task == IMAGES.name:
+            raise InputError("an image model has no embedding to keep private")
         return _CLASSES[task][0](resolve(model))
     if mode != "secure":
         raise InputError(f"mode is 'secure' or 'plain', not {mode!r}")

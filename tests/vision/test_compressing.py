@@ -247,12 +247,12 @@ def test_what_cannot_be_done_is_told(veilform, base, tmp_path, options, code, wh
 
 
 def test_networks_that_cannot_be_compressed(veilform, npz, tmp_path):
-    (tmp_path / "resnet").mkdir()
+    given, out = tmp_path / "given", tmp_path / "resnet"
+    given.mkdir()
     config = {"family": "resnet", "height": 12, "width": 12, "channels": 1, "classes": 3,
               "depths": [1], "widths": [4], "small": True}  # fmt: skip
-    (tmp_path / "resnet" / "config.json").write_text(json.dumps(config))
-    out = tmp_path / "resnet"
-    code, _, err = veilform("train-images", "--config", out, "--data", npz, "--out", out,
+    (given / "config.json").write_text(json.dumps(config))
+    code, _, err = veilform("train-images", "--config", given, "--data", npz, "--out", out,
                             "--epochs", 1, "--threads", 1)  # fmt: skip
     assert code == 0, err
     assert json.loads((out / "clips.json").read_text()), "its ReLUs are clipped"
@@ -263,7 +263,24 @@ def test_networks_that_cannot_be_compressed(veilform, npz, tmp_path):
     assert code == 3
     assert "no folder" in err
     config["classes"] = 5
-    (tmp_path / "resnet" / "config.json").write_text(json.dumps(config))
-    code, _, err = veilform("train-images", "--config", out, "--data", npz, "--out", out)
+    (given / "config.json").write_text(json.dumps(config))
+    code, _, err = veilform("train-images", "--config", given, "--data", npz, "--out", out)
     assert code == 2
     assert "has 3 classes" in err
+
+
+def test_what_would_be_lost_or_cannot_be_trained_is_refused(veilform, npz, tmp_path):
+    """Before anything is written: the corrected command goes through."""
+    full, new = tmp_path / "full", tmp_path / "new"
+    full.mkdir()
+    (full / "model.safetensors").write_text("another's")
+    for out, options, why in (
+        (full, (), "is not empty"),
+        (new, ("--seed", -1), "--seed"),
+        (new, ("--lr", -1), "learning rate"),
+        (new, ("--lr", "nan"), "learning rate"),
+    ):
+        code, _, complaint = veilform("train-images", "--data", npz, "--out", out, *options)
+        assert (code, why in complaint) == (2, True), complaint
+    assert (full / "model.safetensors").read_text() == "another's"
+    assert not new.exists()

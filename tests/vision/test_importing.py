@@ -279,3 +279,33 @@ def test_publishing_twice_and_over_something_else(tmp_path: Path) -> None:
     assert client.config == side.config
     with pytest.raises(InputError, match="not empty"):
         families.publish(families.server_side(resnet(tmp_path / "other")), tmp_path / "public")
+
+
+def test_a_config_file_brings_its_labels(veilform, tmp_path: Path) -> None:
+    first, again = mobile(tmp_path / "first"), tmp_path / "again"
+    weights, config = first / "model.safetensors", first / "config.json"
+    code, _, complaint = veilform("import", weights, again, "--config", config)
+    assert code == 0, complaint
+    assert families.described(again).labels == LABELS
+    (tmp_path / "junk.png").write_bytes(b"\x89PNG")
+    code, _, complaint = veilform(
+        "import", weights, tmp_path / "x", "--config", tmp_path / "junk.png"
+    )
+    assert code == 3
+    assert "junk.png" in complaint
+
+
+def test_commands_for_texts_say_what_a_folder_takes(veilform, tmp_path: Path) -> None:
+    folder, texts = mobile(tmp_path / "model"), tmp_path / "texts.txt"
+    texts.write_text("a film\n")
+    for call in (["quantize", folder, tmp_path / "out"], ["calibrate", folder, texts]):
+        code, _, complaint = veilform(*call)
+        assert (code, "takes images" in complaint) == (2, True), complaint
+    whole = tmp_path / "dcvae"
+    (whole / "decoder").mkdir(parents=True)
+    for name in ("config.json", "decoder/config.json"):
+        (whole / name).write_text("{}")
+    for command in ("check", "cost"):
+        code, said, complaint = veilform(command, whole)
+        assert code
+        assert "dcvae/decoder or" in " ".join((said + complaint).split()).replace("/ ", "/")

@@ -22,7 +22,7 @@ Data = Annotated[
 Out = Annotated[Path, typer.Option(help="Folder for the network; made if it is not there.")]
 Rate = Annotated[float, typer.Option(help="The largest learning rate; it falls as a cosine.")]
 Batch = Annotated[int, typer.Option(help="Pictures in a step.", min=2)]
-Seed = Annotated[int, typer.Option(help="Of order and random weights.")]
+Seed = Annotated[int, typer.Option(help="Of order and random weights.", min=0, max=2**32 - 1)]
 Examples = Annotated[int | None, typer.Option(help="Train with so many pictures at most.", min=8)]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0: all.", min=0)]
 

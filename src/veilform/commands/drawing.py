@@ -46,12 +46,12 @@ def draw(
     as_json: Json = False,
 ) -> None:
     """Draw images privately by a running service. Latents and images stay on this machine."""
+    from veilform.models import families
     from veilform.serve.remote import remote_client
     from veilform.vision.dcvae import asking
     from veilform.vision.dcvae.images import grid, write_png
 
-    if out.suffix.lower() != ".png":
-        raise InputError(f"{out}: pictures are written as PNG; name a file that ends in .png")
+    as_png(out)
     network = asking.require(public, asking.DECODER).network
     width, channels = network.image[-1], network.wires()[-1][-1]
     if channels not in (1, 3):
@@ -61,6 +61,7 @@ def draw(
         if latents is None
         else asking.read_latents(latents)
     )
+    asking.check_latents(given, families.client_side(public))
     costs: list[InferenceCost] = []
     with (
         _replacing(out) as part,
@@ -116,6 +117,12 @@ def _replacing(out: Path) -> Iterator[Path]:
         except OSError as error:
             raise InputError(f"cannot write {out}: {error.strerror}") from None
         yield part
+
+
+def as_png(out: Path) -> None:
+    """Raises InputError for a file that is called something else."""
+    if out.suffix.lower() != ".png":
+        raise InputError(f"{out}: pictures are written as PNG; name a file that ends in .png")
 
 
 def _told(costs: list[InferenceCost], bar: Progress) -> Callable[[int, InferenceCost], None]:

@@ -49,7 +49,9 @@ def fit(
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 2e-4,
     limit: Annotated[int, typer.Option(help="Train on so many images; 0: all.", min=0)] = 0,
     bf16: Annotated[bool, typer.Option("--bf16", help="bfloat16 arithmetic.")] = False,
-    seed: Annotated[int, typer.Option(help="Of weights, order and latents.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of weights, order and latents.", min=0, max=2**32 - 1)
+    ] = 0,
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
@@ -67,6 +69,10 @@ def fit(
     )  # fmt: skip
     found = files.load(data, config)
     found = found[:limit] if limit else found
+    try:
+        (out / "training").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from None
     _torch(threads)
     from veilform.vision.dcvae.model import DCVAE
     from veilform.vision.dcvae.private import prepare
@@ -100,11 +106,12 @@ def sample(
     truncation: Annotated[
         float | None, typer.Option(help="Draw latents again that are larger; default: never.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the latents.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the latents.", min=0, max=2**32 - 1)] = 0,
     scale: Scale = 2,
     as_json: Json = False,
 ) -> None:
     """Draw new images."""
+    drawing.as_png(out)
     made = _open(folder).sample(count, truncation, seed)
     _write(out, made, min(GRID_COLUMNS, count), scale, as_json)
 
@@ -119,6 +126,7 @@ def reconstruct(
     as_json: Json = False,
 ) -> None:
     """Show images, each with its reconstruction to the right."""
+    drawing.as_png(out)
     import numpy as np
 
     model = _open(folder)
@@ -138,6 +146,7 @@ def interpolate(
     as_json: Json = False,
 ) -> None:
     """Show what lies between images: each row goes from one picture to the next."""
+    drawing.as_png(out)
     model = _open(folder)
     found = _images(model, data)[: 2 * rows]
     if len(found) < 2:
@@ -207,8 +216,6 @@ def _images(model: DCVAE, data: str) -> Images:
 def _write(out: Path, made: Images, columns: int, scale: int, as_json: bool) -> None:
     from veilform.vision.dcvae.images import grid, write_png
 
-    if out.suffix.lower() != ".png":
-        raise InputError(f"{out}: pictures are written as PNG; name a file that ends in .png")
     write_png(out, grid(made, columns), scale)
     if as_json:
         console.print_json({"picture": str(out), "images": len(made)})

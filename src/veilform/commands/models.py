@@ -135,10 +135,12 @@ def calibrate(
         pictures.calibrate(folder, images, count, as_json)
         return
     assert texts is not None
+    from veilform.models import families
     from veilform.models.bert.calibrate import calibrate as measure
     from veilform.models.bert.calibrate import read_texts
     from veilform.models.text import split_pairs
 
+    families.require_texts(folder, "calibrated with texts")
     lines = read_texts(texts)
     given: Sequence[bytes | tuple[bytes, bytes]] = split_pairs(lines, b"\t") if pairs else lines
     with Progress(console=console.err, disable=as_json or not console.err.is_terminal) as progress:

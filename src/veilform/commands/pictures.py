@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +46,10 @@ def import_(
         ),
     ],
     labels: Annotated[
-        Path | None, typer.Option(help="A file with the label of each class, one a line.")
+        Path | None,
+        typer.Option(
+            help="A file with the label of each class, one a line; by default the config's."
+        ),
     ] = None,
     preprocessor: Annotated[
         Path | None,
@@ -61,13 +64,14 @@ def import_(
     from veilform.models.vision.preprocess import PREPROCESSOR, Preprocessing
     from veilform.vision import importing
 
-    family = _family(config)
+    family, names = _family(config)
     how = None
     if preprocessor is not None:
         if preprocessor.name != PREPROCESSOR or not preprocessor.is_file():
             raise InputError(f"{preprocessor} is no file called {PREPROCESSOR}")
         how = Preprocessing.read(preprocessor.parent, family.network().image)
-    names = None if labels is None else console.read_texts(None, labels)
+    if labels is not None:
+        names = console.read_texts(None, labels)
     with console.step("reading the tensors", as_json):
         importing.write(folder, family, importing.read_tensors(weights), how, names)
     if as_json:
@@ -79,23 +83,21 @@ def import_(
     )  # fmt: skip
 
 
-def _family(config: str) -> Classifier:
-    import tempfile
-
-    from veilform.models.checkpoint import CONFIG
-    from veilform.models.vision.config import classifier, read
+def _family(config: str) -> tuple[Classifier, Sequence[str] | None]:
+    """The network, and the labels that its config file names."""
+    from veilform.models.checkpoint import MAX_CONFIG_BYTES, read_json
+    from veilform.models.vision.config import classifier, parse
+    from veilform.models.vision.described import labels_of
     from veilform.plan.random_network import NETWORKS
 
     if config in NETWORKS:
-        return NETWORKS[config]
+        return NETWORKS[config], None
     path = Path(config)
     if not path.is_file():
         raise InputError(f"{config} is neither a file nor one of {', '.join(NETWORKS)}")
-    if path.name == CONFIG:
-        return classifier(read(path.parent))
-    with tempfile.TemporaryDirectory(prefix="veilform-") as temporary:
-        (Path(temporary) / CONFIG).write_bytes(path.read_bytes())
-        return classifier(read(Path(temporary)))
+    document = read_json(path.parent, path.name, MAX_CONFIG_BYTES)
+    family = classifier(parse(document))
+    return family, labels_of(document, family.classes)
 
 
 def named_network(model: str) -> ServerSide | None:

@@ -49,12 +49,14 @@ def quantize(
     The folder holds plain float weights, which Hugging Face loads as before; its config.json says
     which matrices are small, and whoever serves them checks it.
     """
+    from veilform.models import families
     from veilform.models.bert.calibrate import read_texts
     from veilform.models.bert.calibration import CALIBRATION
     from veilform.models.bert.quantize import quantize as write
     from veilform.models.checkpoint import resolve
     from veilform.models.text import split_pairs
 
+    families.require_texts(resolve(model), "quantized")
     policy = [*map(_exception, layer or []), ("*", BITS[weights])]
     given: Sequence[bytes | tuple[bytes, bytes]] | None = None
     if texts is not None:

@@ -263,6 +263,8 @@ def classify(
     as_json: Json = False,
 ) -> None:
     """Classify texts or images privately by a running service. They never leave this machine."""
+    from veilform.models import families
+    from veilform.models.answers import CLASSIFICATION
     from veilform.pipeline import SecureClassifier
     from veilform.serve.remote import remote_client
 
@@ -275,6 +277,8 @@ def classify(
         )  # fmt: skip
         return
     texts = console.paired(console.read_texts(text, file), text_pair, pairs)
+    if public.is_dir():
+        CLASSIFICATION.require(families.described(public))
     rows, refused = [], []
     with (
         console.step("connecting", as_json) as tell,

@@ -14,7 +14,6 @@ from veilform.kernels._dispatch import selected
 I64 = npt.NDArray[np.int64]
 
 PANEL, GROUP = 48, 4
-MOST_SHIFT = 63
 
 
 class SmallMatrix:

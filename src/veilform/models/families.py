@@ -98,9 +98,17 @@ def of(folder: Path) -> Family:
     """The family of a folder's model, a server's or a client's.
 
     Raises:
-        ModelError: there is no folder, or it has no config.json.
+        ModelError: there is no folder, or it has no config.json, or it is of several networks.
     """
+    if (folder / "decoder" / checkpoint.CONFIG).is_file():
+        raise ModelError(f"{folder} is a DC-VAE's: give {folder}/decoder or {folder}/encoder")
     return IMAGES if "family" in checkpoint.read_config(folder) else TEXTS
+
+
+def require_texts(folder: Path, what: str) -> None:
+    """Raises InputError if a folder's model takes something else; ModelError if it is none."""
+    if of(folder) is not TEXTS:
+        raise InputError(f"{folder} takes {of(folder).inputs}: only models of texts are {what}")
 
 
 def examine(folder: Path) -> list[str]:

@@ -13,7 +13,6 @@ METHODS = ("fp32", "int8", "lsq", "lsq+luq", "hq", "hq+bs", "hq+lss")
 #: What ``veilform distill --precision`` knows, as the method of every linear layer.
 PRECISIONS = {"fp32": "fp32", "int8": "int8", "int4": "hq+lss"}
 MOST_GROUP = 1024
-STATIC_GROUP = 32
 
 
 class LayerPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -168,9 +168,12 @@ def _begin(out: Path, job: dict[str, Any]) -> None:
     """Keep what is made in a folder, so that nothing else goes on there.
 
     Raises:
-        InputError: stages of another network, other data or other settings are there.
+        InputError: stages of another network, other data or other settings are there, or something
+            else altogether.
     """
     path = out / "stages" / "job.json"
+    if not path.is_file() and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty, and holds no training; give another folder")
     content = msgspec.json.format(msgspec.json.encode(job), indent=1)
     if path.is_file() and path.read_bytes() != content:
         raise InputError(f"{out} has stages that were made with other settings, data or weights: "

@@ -116,7 +116,11 @@ def _entries(folder: Path) -> list[Path]:
 def _idx_pair(images: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     name = images.name.replace("images", "labels").replace("idx3", "idx1")
     labels = images.with_name(name)
-    if labels == images or not labels.is_file():
+    if labels == images:
+        raise InputError(
+            f"{images} is neither a folder nor an IDX file of images: its name has no 'images'"
+        )
+    if not labels.is_file():
         raise InputError(f"{images} has no labels beside it: {name} is expected there")
     found = idx.read(images, 3), idx.read(labels, 1)
     if len(found[0]) != len(found[1]):

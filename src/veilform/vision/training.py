@@ -28,6 +28,7 @@ from transformers import (
 
 from veilform.distill.losses import logit_loss
 from veilform.distill.stages import BEST, DONE, last_checkpoint
+from veilform.errors import InputError
 from veilform.files import replacing
 from veilform.vision.data import Split
 
@@ -55,6 +56,10 @@ class Stage:
     seed: int = 1
     distilled: float = 0.0
     warmup: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lr < math.inf:
+            raise InputError(f"a learning rate is a number above 0, not {self.lr}")
 
 
 class Batches(torch.utils.data.Dataset):
@@ -201,6 +206,11 @@ def run_stage(
     start = time.monotonic()
     trainer.train(resume_from_checkpoint=last)
     history = trainer.state.log_history
+    if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
+        raise InputError(
+            f"training diverged; remove {folder.parent} and try again with a lower rate than "
+            f"{stage.lr:g}"
+        )
     result = {
         "stage": asdict(stage),
         "examples": len(train),

@@ -1,1 +1,1 @@
-"""Convolution networks: ResNet and MobileNetV2, in plain numbers and under secure computation."""
+"""Convolution networks (ResNet, MobileNetV2, DC-VAE's two), plain and under secure computation."""

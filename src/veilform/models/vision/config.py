@@ -216,8 +216,13 @@ def read(folder: Path) -> Family:
     Raises:
         ModelError: it is missing or malformed, or its sizes do not fit together.
     """
+    return parse(checkpoint.read_config(folder))
+
+
+def parse(document: dict[str, object]) -> Family:
+    """The same of a config.json's content."""
     try:
-        family = msgspec.convert(checkpoint.read_config(folder), Family)
+        family = msgspec.convert(document, Family)
         family.network().wires()
     except (msgspec.ValidationError, ValueError) as error:
         raise ModelError(f"config.json is no convolution network's: {error}") from None

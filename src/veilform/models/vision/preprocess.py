@@ -20,8 +20,8 @@ from veilform.models import checkpoint
 
 PREPROCESSOR = "preprocessor_config.json"
 _MOST_BYTES = 1 << 16
-NEAREST, BILINEAR = 0, 2
-"""Hugging Face's and Pillow's numbers of ways to resize."""
+BILINEAR = 2
+"""Hugging Face's and Pillow's number of a way to resize."""
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Real: TypeAlias = npt.NDArray[np.float64]

@@ -217,10 +217,10 @@ def load_clips(folder: Path, config: ImageConfig) -> dict[str, float]:
     if not needed and not (folder / CLIPS).is_file():
         return {}
     if not (folder / CLIPS).is_file():
-        raise ModelError(
-            f"{folder} has no {CLIPS}: run `veilform calibrate` on it with --images, some typical "
-            "pictures"
-        )
+        how = "run `veilform calibrate` on it with --images, some typical pictures"
+        if config.task == config.architecture:
+            how = "veilform.vision.dcvae.private.prepare writes it, as `veilform dcvae fit` does"
+        raise ModelError(f"{folder} has no {CLIPS}: {how}")
     return dict(_load(folder, CLIPS, dict[str, float]))
 
 

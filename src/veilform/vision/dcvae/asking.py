@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veilform.errors import InputError, ModelError
+from veilform.models.sides import ClientSide
 from veilform.models.vision.described import ImageConfig
 from veilform.models.vision.generative import Decoder
 from veilform.models.vision.images import ImageBatch
@@ -64,6 +65,14 @@ def latents(
     return drawn
 
 
+def check_latents(given: Real, side: ClientSide) -> None:
+    """Raises InputError if they have another width, or entries that are too large or no numbers."""
+    width = side.input_shape[-1]
+    if given.ndim != 2 or given.shape[1] != width or not len(given):
+        raise InputError(f"latents have shape {given.shape}, but the model takes N x {width}")
+    side.inputs(ImageBatch(given[:, None, None, :]))
+
+
 def decode(client: Client, given: Real, tell: Tell) -> Images:
     """Images (N, H, W, C) from latents (N, D).
 
@@ -71,9 +80,7 @@ def decode(client: Client, given: Real, tell: Tell) -> Images:
         InputError: they have another width, entries beyond the bound, or that are no numbers.
         ConnectionFailed, ProtocolError, StockError: a run broke off.
     """
-    width = client.side.input_shape[-1]
-    if given.ndim != 2 or given.shape[1] != width or not len(given):
-        raise InputError(f"latents have shape {given.shape}, but the model takes N x {width}")
+    check_latents(given, client.side)
     made = _each(client, given[:, None, None, :], tell)
     # As it is done in the clear: model.py.
     return np.rint((np.clip(made, -1, 1) + 1) * 127.5).astype(np.uint8)
@@ -86,11 +93,12 @@ def encode(client: Client, pictures: Sequence[Any], tell: Tell) -> Real:
         InputError: one cannot be used.
         ConnectionFailed, ProtocolError, StockError: a run broke off.
     """
-    return _each(client, client.side.encoder.pad(pictures).images, tell)
+    images = client.side.encoder.pad(pictures)
+    client.side.inputs(images)  # all are checked before the first is sent
+    return _each(client, images.images, tell)
 
 
 def _each(client: Client, inputs: Real, tell: Tell) -> Real:
-    client.side.inputs(ImageBatch(inputs))  # all are checked before the first is sent
     found = []
     for number in range(len(inputs)):
         answer, cost = client.infer(ImageBatch(inputs[number : number + 1]))

@@ -118,7 +118,7 @@ def load(path: Path = WEIGHTS) -> Classifier:
         ModelError: the file is missing or is something else.
     """
     if not path.is_file():
-        raise ModelError(f"{path} is missing: python bench/dcvae.py --classifier makes it")
+        raise ModelError(f"{path} is missing: install Veilform again")
     model, stored = Classifier(), TensorFile(path)
     state = model.state_dict()
     wanted = {name for name, value in state.items() if value.is_floating_point()}

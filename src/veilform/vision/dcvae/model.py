@@ -168,18 +168,18 @@ class DCVAE:
             raise ModelError("a VAE has no dual encoder, so no instance features; use encode()")
         return self._mapped(lambda x: dual(x).final, self._reals(images))
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes config and networks; ``folder/encoder`` and ``folder/decoder`` can be served."""
-        stored.save(folder, self.config, self.encoder, self.generator, self.dual)
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes config and networks; ``private.prepare`` makes both of them ready to be served."""
+        stored.save(Path(folder), self.config, self.encoder, self.generator, self.dual)
 
     @classmethod
-    def from_pretrained(cls, folder: Path) -> DCVAE:
+    def from_pretrained(cls, folder: str | Path) -> DCVAE:
         """Reads what :meth:`save_pretrained` wrote.
 
         Raises:
             ModelError: the folder holds no such model, or it is broken.
         """
-        config, networks = stored.load(folder)
+        config, networks = stored.load(Path(folder))
         made = cls.__new__(cls)
         made.config = config
         made._use(networks)
