@@ -36,7 +36,7 @@ from veilform.quant.convert import convert, to_float
 RESULTS = Path(__file__).parent / "results"
 EPOCHS, LR, BATCH = 3, 5e-5, 32
 SEEDS = (0, 1, 2)
-IMDB_TRAIN = 5_000
+IMDB_TRAIN = 2_000
 # The paper's comparison first.
 FIRST = ("fp32", "hq+lss", "lsq+luq")
 
