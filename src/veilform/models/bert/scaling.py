@@ -253,6 +253,9 @@ def _attention(
     value = min(hidden, WORD - shift - SIGN - largest_sum)
     weighted = max(bits_of(window.bound) if window else 0, largest_sum + value) + SIGN
     weighted = max(weighted, attention.mask)
+    if small:
+        # Whole bytes are sent anyway, and the reciprocal's table is coarser in a wider ring.
+        weighted = max(weighted, min(-(-weighted // 8) * 8, WORD - shift))
     value_shift, value_ring = hidden + entry - value, bits_of(bounds.values) + value + SIGN
     qkv = max(score + score_shift + query_shift, value_ring + value_shift)
     if value < VALUE_BITS or weighted + shift > WORD or qkv > room:
