@@ -30,7 +30,7 @@ from veilform.models.vision.sides import ServerSide
 from veilform.nn.scales import LOGIT
 from veilform.roles import CLIENT, SERVER
 from veilform.vision import fashion
-from veilform.vision.dcvae.images import grid, write_png
+from veilform.vision.dcvae.images import as_bytes, grid, write_png
 from veilform.vision.dcvae.model import DCVAE
 from veilform.vision.dcvae.private import as_pixels, as_reals, prepare
 from veilform.vision.dcvae.stored import DECODER, ENCODER
@@ -130,7 +130,7 @@ def main() -> None:
             "decoder": {
                 "largest_difference_255ths": round(float(off.max()), 4),
                 "mean_difference_255ths": round(float(off.mean()), 4),
-                "same_bytes": round(float((_bytes(private) == _bytes(drawn)).mean()), 5),
+                "same_bytes": round(float((as_bytes(private) == as_bytes(drawn)).mean()), 5),
                 **cost(sides[DECODER].trace(Shape(1, 1))),
             },
             "encoder": {
@@ -143,12 +143,8 @@ def main() -> None:
         },
     )  # fmt: skip
     loud = np.clip(off * LOUDER, 0, 255).astype(np.uint8)[:SHOWN]
-    rows = [_bytes(drawn)[:SHOWN], _bytes(private)[:SHOWN], loud]
+    rows = [as_bytes(drawn)[:SHOWN], as_bytes(private)[:SHOWN], loud]
     write_png(PICTURE, grid(np.concatenate(rows), SHOWN), 2)
-
-
-def _bytes(images: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
 if __name__ == "__main__":

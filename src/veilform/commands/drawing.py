@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import Progress
 
 from veilform.commands import console
 from veilform.commands.console import Certificates, ClientStock, DealerAt, Json, Public, ServerAt
@@ -16,9 +16,7 @@ from veilform.errors import InputError
 from veilform.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from veilform.serve.client import InferenceCost
+    from veilform.serve.client import Client, InferenceCost
 
 GRID_COLUMNS = 8
 Scale = Annotated[int, typer.Option(help="Pixels of the file along each pixel.", min=1, max=16)]
@@ -47,30 +45,30 @@ def draw(
 ) -> None:
     """Draw images privately by a running service. Latents and images stay on this machine."""
     from veilform.models import families
+    from veilform.models.vision.generative import Decoder
     from veilform.serve.remote import remote_client
     from veilform.vision.dcvae import asking
     from veilform.vision.dcvae.images import grid, write_png
 
     as_png(out)
-    network = asking.require(public, asking.DECODER).network
-    width, channels = network.image[-1], network.wires()[-1][-1]
-    if channels not in (1, 3):
-        raise InputError(f"{public} draws images of {channels} channels, which no PNG file has")
+    network = asking.require(public, Decoder)
+    if network.channels not in (1, 3):
+        raise InputError(
+            f"{public} draws images of {network.channels} channels, which no PNG file has"
+        )
     given = (
-        asking.latents(count, width, truncation, seed)
+        asking.latents(count, network.latent, truncation, seed)
         if latents is None
         else asking.read_latents(latents)
     )
     asking.check_latents(given, families.client_side(public))
-    costs: list[InferenceCost] = []
-    with (
-        _replacing(out) as part,
-        remote_client(public, server, dealer, certificates, stock) as client,
-        _progress("drawing", len(given), as_json) as bar,
-    ):
-        made = asking.decode(client, given, _told(costs, bar))
+
+    def connect() -> Client:
+        return remote_client(public, server, dealer, certificates, stock)
+
+    with _asking("drawing", len(given), out, connect, as_json) as (client, part, tell):
+        made = asking.decode(client, given, tell)
         write_png(part, grid(made, min(GRID_COLUMNS, len(made))), scale)
-    _report(out, costs, as_json)
 
 
 def encode(
@@ -89,57 +87,56 @@ def encode(
     import numpy as np
 
     from veilform.models import families
+    from veilform.models.vision.generative import Encoder
     from veilform.serve.remote import remote_client
     from veilform.vision.dcvae import asking
 
     if out.suffix.lower() != ".npy":
         raise InputError(f"{out}: latents are written as an .npy file; name one that ends so")
-    asking.require(public, asking.ENCODER)
+    asking.require(public, Encoder)
     pictures = families.client_side(public).encoder.encode(image)
-    costs: list[InferenceCost] = []
-    with (
-        _replacing(out) as part,
-        remote_client(public, server, dealer, certificates, stock) as client,
-        _progress("encoding", len(pictures), as_json) as bar,
-    ):
-        found = asking.encode(client, pictures, _told(costs, bar))
+
+    def connect() -> Client:
+        return remote_client(public, server, dealer, certificates, stock)
+
+    with _asking("encoding", len(pictures), out, connect, as_json) as (client, part, tell):
+        found = asking.encode(client, pictures, tell)
         with part.open("wb") as file:
             np.save(file, found, allow_pickle=False)
-    _report(out, costs, as_json)
 
 
 @contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """So that no run is spent on what cannot be written."""
+def _asking(
+    what: str, total: int, out: Path, connect: Callable[[], Client], as_json: bool
+) -> Iterator[tuple[Client, Path, Callable[[InferenceCost], None]]]:
+    """A client, what to write in place of ``out``, and what is told of each cost; then a report.
+
+    The file is made first, so that no run is spent on what cannot be written.
+    """
+    costs: list[InferenceCost] = []
     with ExitStack() as stack:
         try:
             part = stack.enter_context(replacing(out))
         except OSError as error:
             raise InputError(f"cannot write {out}: {error.strerror}") from None
-        yield part
+        client = stack.enter_context(connect())
+        bar = stack.enter_context(
+            Progress(console=console.err, disable=as_json or not console.err.is_terminal)
+        )
+        task = bar.add_task(what, total=total)
+
+        def tell(cost: InferenceCost) -> None:
+            costs.append(cost)
+            bar.advance(task)
+
+        yield client, part, tell
+    _report(out, costs, as_json)
 
 
 def as_png(out: Path) -> None:
     """Raises InputError for a file that is called something else."""
     if out.suffix.lower() != ".png":
         raise InputError(f"{out}: pictures are written as PNG; name a file that ends in .png")
-
-
-def _told(costs: list[InferenceCost], bar: Progress) -> Callable[[int, InferenceCost], None]:
-    def tell(done: int, cost: InferenceCost) -> None:
-        costs.append(cost)
-        bar.update(bar.task_ids[0], completed=done)
-
-    return tell
-
-
-def _progress(what: str, total: int, as_json: bool) -> Progress:
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console.err,
-        disable=as_json or not console.err.is_terminal,
-    )  # fmt: skip
-    bar.add_task(what, total=total)
-    return bar
 
 
 def _report(out: Path, costs: list[InferenceCost], as_json: bool) -> None:

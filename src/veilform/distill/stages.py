@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
@@ -28,6 +29,8 @@ from veilform.files import replacing
 
 BEST = "best.safetensors"
 DONE = "done.json"
+CHECKPOINTS = "checkpoint-[0-9]*"
+"""Folders that Transformers' Trainer writes."""
 DECAY = 0.01
 MAX_NORM = 1.0
 REPORT_STEPS = 50
@@ -81,10 +84,8 @@ def run_stage(
 
     A finished stage is loaded, an interrupted one goes on from its last checkpoint.
     """
-    done = folder / DONE
-    if done.exists():
-        model.load_state_dict(load_file(folder / BEST))
-        return json.loads(done.read_text())
+    if (known := finished(folder, model)) is not None:
+        return known
     if settings.layout is not None:
         from veilform.distill.ranks.train import run_stage as run_by_plan
 
@@ -138,18 +139,37 @@ def run_stage(
         "losses": [_losses(entry) for entry in history if "loss" in entry],
     }
     if trainer.is_world_process_zero():
-        state = {name: value.contiguous() for name, value in model.state_dict().items()}
-        save_file(state, folder / BEST)
-        with replacing(done) as part:
-            part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        for checkpoint in folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
+        keep_weights(folder, model.state_dict())
+        finish(folder, result)
     return result
+
+
+def finished(folder: Path, model: nn.Module) -> dict | None:
+    """The result of a finished stage, whose weights ``model`` gets; None if it is not finished."""
+    done = folder / DONE
+    if not done.exists():
+        return None
+    model.load_state_dict(load_file(folder / BEST))
+    return json.loads(done.read_text(encoding="utf-8"))
+
+
+def keep_weights(folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Writes a stage's weights, whole or not at all."""
+    with replacing(folder / BEST) as part:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, part)
+
+
+def finish(folder: Path, result: dict, checkpoints: str = CHECKPOINTS) -> None:
+    """Writes the result of a stage whose weights are kept; its checkpoints are needed no more."""
+    with replacing(folder / DONE) as part:
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for checkpoint in folder.glob(checkpoints):
+        shutil.rmtree(checkpoint)
 
 
 def last_checkpoint(folder: Path) -> str | None:
     """The newest of the Trainer's checkpoints that is whole; what was cut after it is removed."""
-    found = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-[0-9]*")}
+    found = {int(path.name.rpartition("-")[2]): path for path in folder.glob(CHECKPOINTS)}
     for _, path in sorted(found.items(), reverse=True):
         try:
             json.loads((path / TRAINER_STATE_NAME).read_text(encoding="utf-8"))  # written last

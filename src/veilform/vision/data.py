@@ -133,11 +133,13 @@ def _npz(path: Path) -> Pictures:
     arrays: dict[str, NDArray[np.generic]] = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in set(archive.namelist()) & {f"{each}.npy" for each in ARRAYS}:
+            held = archive.namelist()
+            for array in ARRAYS:
+                if (name := f"{array}.npy") not in held:
+                    continue
                 if archive.getinfo(name).file_size > MOST_BYTES:
                     raise InputError(f"{name} of {path} has over {MOST_BYTES >> 30} GiB")
-                content = archive.read(name)
-                arrays[name.removesuffix(".npy")] = npy.parse(content, f"{name} of {path}")
+                arrays[array] = npy.parse(archive.read(name), f"{name} of {path}")
     except (OSError, ValueError, NotImplementedError, zlib.error, *_ZIP) as error:
         raise InputError(f"{path} is no NPZ file of plain arrays: {error}") from None
     train = _arrays(path, arrays, "images", "labels")

@@ -5,9 +5,7 @@ Progress, checkpoints, seeds and devices are the Trainer's, as in ``distill.stag
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
     PrinterCallback,
@@ -27,9 +24,8 @@ from transformers import (
 )
 
 from veilform.distill.losses import logit_loss
-from veilform.distill.stages import BEST, DONE, last_checkpoint
+from veilform.distill.stages import finish, finished, keep_weights, last_checkpoint
 from veilform.errors import InputError
-from veilform.files import replacing
 from veilform.vision.data import Split
 
 SMOOTHING = 0.1
@@ -171,10 +167,8 @@ def run_stage(
     A finished stage is loaded, an interrupted one goes on from its last epoch. The last epoch's
     weights are what it ends with: with a rate that falls to zero they are as good as any.
     """
-    done = folder / DONE
-    if done.exists():
-        model.load_state_dict(load_file(folder / BEST))
-        return json.loads(done.read_text(encoding="utf-8"))
+    if (known := finished(folder, model)) is not None:
+        return known
     set_seed(stage.seed)
     last = last_checkpoint(folder)
     steps = math.ceil(len(train) / stage.batch_size) * stage.epochs
@@ -223,12 +217,8 @@ def run_stage(
         ],
     }  # fmt: skip
     model.cpu()
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, folder / BEST)
-    with replacing(done) as part:
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    keep_weights(folder, model.state_dict())
+    finish(folder, result)
     return result
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,7 +12,7 @@ from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import (
     EvalPrediction,
     PreTrainedModel,
@@ -32,11 +30,12 @@ from veilform.distill.ranks.program import Batch, Program
 from veilform.distill.stages import (
     BEST,
     DECAY,
-    DONE,
     MAX_NORM,
     REPORT_STEPS,
     Settings,
     Stage,
+    finish,
+    keep_weights,
 )
 
 
@@ -98,9 +97,7 @@ def run_stage(
         "losses": run.progress.losses,
     }
     if dist.get_rank() == 0:
-        (folder / DONE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        for path in folder.glob(checkpoint.ALL):
-            shutil.rmtree(path)
+        finish(folder, result, checkpoint.ALL)
     dist.barrier()
     model.load_state_dict(load_file(folder / BEST))
     return result
@@ -195,9 +192,7 @@ class _Run:
         progress.best, progress.best_epoch = scores[by], progress.epoch
         whole = self.program.state_dict()
         if whole:
-            unfinished = self.folder / f"{BEST}.part"
-            save_file(whole, unfinished)
-            unfinished.rename(self.folder / BEST)
+            keep_weights(self.folder, whole)
 
     def _scores(self) -> dict[str, float]:
         data, logits, labels, wanted = self.material.dev, [], [], []

@@ -7,37 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from veilform.errors import InputError, ModelError
 from veilform.models.sides import ClientSide
-from veilform.models.vision.described import ImageConfig
-from veilform.models.vision.generative import Decoder
+from veilform.models.vision import config
+from veilform.models.vision.generative import Decoder, Encoder
 from veilform.models.vision.images import ImageBatch
 from veilform.serve.client import Client, InferenceCost
 from veilform.vision import npy
+from veilform.vision.dcvae.images import Images, as_bytes
 
-DECODER, ENCODER = "dcvae-decoder", "dcvae-encoder"
 MOST_FILE_BYTES = 64 << 20
 LEAST_TRUNCATION = 0.01
 """Below it, entries would be drawn again and again."""
 
+Network = TypeVar("Network", Decoder, Encoder)
 Real = NDArray[np.float64]
-Images = NDArray[np.uint8]
-Tell = Callable[[int, InferenceCost], None]
-"""Is told of each answer: how many there are by now, and what the last one cost."""
+Tell = Callable[[InferenceCost], None]
+"""Is told of each answer, what it cost."""
 
 
-def require(folder: Path, architecture: str) -> ImageConfig:
-    """What a client's folder says; ModelError if it is of something else."""
-    config = ImageConfig.read(folder)
-    if config.architecture != architecture:
-        what = "decoder" if architecture == DECODER else "encoder"
-        raise ModelError(f"{folder} is of a {config.architecture}, not of a DC-VAE's {what}")
-    return config
+def require(folder: Path, kind: type[Network]) -> Network:
+    """The network of a client's folder; ModelError if it is of another kind."""
+    found = config.read(folder)
+    if not isinstance(found, kind):
+        name = found.__struct_config__.tag
+        raise ModelError(f"{folder} is of a {name}, not of a DC-VAE's {kind.__name__.lower()}")
+    return found
 
 
 def latents(
@@ -81,9 +81,7 @@ def decode(client: Client, given: Real, tell: Tell) -> Images:
         ConnectionFailed, ProtocolError, StockError: a run broke off.
     """
     check_latents(given, client.side)
-    made = _each(client, given[:, None, None, :], tell)
-    # As it is done in the clear: model.py.
-    return np.rint((np.clip(made, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return as_bytes(_each(client, given[:, None, None, :], tell))
 
 
 def encode(client: Client, pictures: Sequence[Any], tell: Tell) -> Real:
@@ -100,10 +98,10 @@ def encode(client: Client, pictures: Sequence[Any], tell: Tell) -> Real:
 
 def _each(client: Client, inputs: Real, tell: Tell) -> Real:
     found = []
-    for number in range(len(inputs)):
-        answer, cost = client.infer(ImageBatch(inputs[number : number + 1]))
+    for each in inputs:
+        answer, cost = client.infer(ImageBatch(each[None]))
         found.append(answer[0])
-        tell(number + 1, cost)
+        tell(cost)
     return np.stack(found)
 
 

@@ -76,6 +76,11 @@ def from_folder(folder: Path, size: int, channels: int) -> Images:
     return out
 
 
+def as_bytes(images: NDArray[Any]) -> Images:
+    """What networks draw, in [-1, 1], as pixels."""
+    return np.clip(np.rint((images + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
 def grid(images: Images, columns: int, border: int = 1) -> Images:
     """Images (N, H, W, C) side by side in rows: (H', W', C)."""
     count, height, width, channels = images.shape
