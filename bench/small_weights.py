@@ -254,7 +254,7 @@ def accuracy(model: Path, count: int, batch: int = 8) -> dict[str, Any]:
     labels = BertConfig.read(model).labels
     source = str(resolve(veilform.DEFAULT_MODEL) / "heldout.jsonl")
     examples = held_out(sources.for_model(source, labels))[:count]
-    evaluator = Evaluator(model, examples)
+    evaluator = Evaluator.of_texts(model, examples)
     plain, private = evaluator.plain(), evaluator.private(count, batch=batch)
     found = compare(("accuracy",), evaluator.labels, plain, private)["private"]
     return {
